@@ -1,0 +1,1 @@
+"""PyTorch's quantized integers, every last bit, in NumPy."""
