@@ -1,0 +1,5 @@
+"""Interactive figures, one for each chapter: alive in a static page, beside the real PyTorch where there is a kernel."""
+
+from .affine import Grid
+
+__all__ = ["Grid"]

@@ -1,0 +1,57 @@
+"""The grid (Chapter 1): a value, the code it snaps to, and what the code gives back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from .. import recordings
+from .base import Widget, module
+
+
+class Grid(Widget):
+    """Drag a real value; see the code it becomes, the value it comes back as, and where it clamps.
+
+    ``x`` is the value, ``scale`` and ``zero_point`` count along the recorded ones: ``scales[scale]``,
+    ``zero_points[zero_point]``. PyTorch's side is its recorded thresholds: for each code k from 1 to 255 the smallest
+    float32 that becomes k or more, which settles the code of every value between them.
+    """
+
+    _esm = module("arithmetic.js", "kit.js", "affine.js")
+    x = traitlets.Float(0.7).tag(sync=True)
+    scale = traitlets.Int(4).tag(sync=True)
+    zero_point = traitlets.Int(3).tag(sync=True)
+    scales = traitlets.List(traitlets.Float()).tag(sync=True)
+    zero_points = traitlets.List(traitlets.Int()).tag(sync=True)
+    thresholds = traitlets.Bytes().tag(sync=True)  # float32, scales x zero points x 255
+
+    def __init__(self, **traits: Any) -> None:
+        recorded = recordings.load("affine")
+        thresholds = recorded["avx2/grid_thresholds"]
+        super().__init__(
+            scales=recorded["avx2/grid_scales"].tolist(),
+            zero_points=recorded["avx2/grid_zero_points"].tolist(),
+            thresholds=thresholds.astype("<f4").tobytes(),
+            **traits,
+        )
+
+    @traitlets.validate("scale", "zero_point")
+    def _among_recorded(self, proposal: dict[str, Any]) -> int:
+        name, value = proposal["trait"].name, proposal["value"]
+        choices = getattr(self, f"{name}s")
+        if choices and not 0 <= value < len(choices):
+            raise traitlets.TraitError(f"{name} is a position in {name}s, 0 to {len(choices) - 1}; got {value}")
+        return int(value)
+
+    @traitlets.validate("x")
+    def _finite(self, proposal: dict[str, Any]) -> float:
+        if not np.isfinite(proposal["value"]):
+            raise traitlets.TraitError(f"x must be finite; got {proposal['value']}")
+        return float(proposal["value"])
+
+    def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
+        x = torch.tensor(question["x"], dtype=torch.float32)
+        q = torch.quantize_per_tensor(x, question["scale"], question["zero_point"], torch.quint8)
+        return {"code": int(q.int_repr()), "value": float(q.dequantize())}

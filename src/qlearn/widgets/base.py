@@ -1,0 +1,50 @@
+"""What all widgets share: one module made of a few files, and a question that a running PyTorch answers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from importlib.resources import files
+from typing import Any
+
+import anywidget
+import traitlets
+
+
+def module(*names: str) -> str:
+    """Join JavaScript files into one module, since a page gives a widget's code as a single text.
+
+    The files are modules themselves (so that tests import them as they are); ``import`` lines between them and the
+    ``export`` in front of a declaration go.
+    """
+    sources = [(files(__package__) / name).read_text(encoding="utf-8") for name in names]
+    joined = "\n".join(sources)
+    joined = re.sub(r'^import \{[^}]*\} from "\./[^"]+";\n', "", joined, flags=re.MULTILINE)
+    return re.sub(r"^export (?!default)", "", joined, flags=re.MULTILINE)
+
+
+class Widget(anywidget.AnyWidget):
+    """A figure with recorded answers, which asks the installed PyTorch too when a kernel runs.
+
+    The page sets ``question``; :meth:`ask_torch` of the subclass computes; ``answer`` carries the result back with the
+    question's ``id``. With no kernel nobody answers, and the figure shows what was recorded.
+    """
+
+    _css = (files(__package__) / "kit.css").read_text(encoding="utf-8")
+    question = traitlets.Dict().tag(sync=True)
+    answer = traitlets.Dict().tag(sync=True)
+
+    def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
+        """What PyTorch says to a question, as plain numbers and lists."""
+        raise NotImplementedError
+
+    @traitlets.observe("question")
+    def _reply(self, change: dict[str, Any]) -> None:
+        try:
+            import torch
+        except ImportError:
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*quantized tensor.*deprecated")
+            said = self.ask_torch(torch, change["new"])
+        self.answer = {"id": change["new"]["id"], "version": torch.__version__, **said}

@@ -1,0 +1,130 @@
+// What the widgets share: elements, controls, one redraw a frame, and the question to a running PyTorch.
+
+const SVG = "http://www.w3.org/2000/svg";
+let made = 0; // so that ids stay unique with several widgets on a page
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") node.addEventListener(name.replace(/^on/, ""), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+export const uniqueId = (stem) => `ql-${stem}-${(made += 1)}`;
+
+// A number as readers like it: a true minus sign, no more digits than asked for.
+export const say = (x, digits = 4) => trim(Number(x).toPrecision(digits)).replace("-", "−");
+export const sayAll = (x) => String(x).replace("-", "−");
+const trim = (text) => (text.includes("e") || !text.includes(".") ? text : text.replace(/\.?0+$/, ""));
+
+// A labelled slider over the positions 0 … steps; `show` words the position for eyes and for screen readers.
+export function slider({ label, steps, position, show, move }) {
+  const id = uniqueId("slider");
+  const output = html("output", { for: id });
+  const input = html("input", { id, type: "range", min: 0, max: steps, step: 1, oninput: () => move(Number(input.value)) });
+  const update = (value) => {
+    input.value = value;
+    output.textContent = show(value);
+    input.setAttribute("aria-valuetext", output.textContent);
+  };
+  update(position);
+  return { root: html("div", { class: "ql-slider" }, html("label", { for: id }, label), input, output), input, update };
+}
+
+// A few named choices in a row, one of them on.
+export function choice({ label, options, chosen, choose }) {
+  const name = uniqueId("choice");
+  const inputs = options.map((text, i) => {
+    const input = html("input", { type: "radio", name, id: `${name}-${i}`, value: i, onchange: () => choose(i) });
+    input.checked = i === chosen;
+    return input;
+  });
+  const labels = options.map((text, i) => html("label", { for: `${name}-${i}` }, text));
+  const row = html("div", { class: "ql-options" }, ...inputs.flatMap((input, i) => [input, labels[i]]));
+  const update = (i) => { if (inputs[i]) inputs[i].checked = true; else inputs.forEach((input) => (input.checked = false)); };
+  return { root: html("fieldset", { class: "ql-choice" }, html("legend", {}, label), row), update };
+}
+
+// Calls of the returned function draw at most once a frame.
+export function oncePerFrame(draw) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; draw(); });
+  };
+}
+
+// A picture that is drawn anew for each width: `draw(width)` returns the SVG's children and its height.
+export function picture(describe, draw) {
+  const root = svg("svg", { class: "ql-picture", role: "img", "aria-label": describe });
+  const redraw = () => {
+    const width = root.parentElement?.clientWidth ?? 0;
+    if (width === 0) return;
+    const { height, children } = draw(width);
+    root.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    root.setAttribute("height", height);
+    root.replaceChildren(...children);
+  };
+  return { root, redraw };
+}
+
+// Follow the pointer over `node`: `press(x, y)`, in CSS pixels from the node's corner, returns what to do with each
+// position from then on, the first included.
+export function drag(node, press) {
+  let move = null;
+  const position = (event) => {
+    const box = node.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    move = press(...position(event));
+    move(...position(event));
+  });
+  node.addEventListener("pointermove", (event) => move?.(...position(event)));
+  for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (move = null));
+}
+
+// A table of who says what: rows of [name, class, cells…].
+export function comparison(head) {
+  const body = html("tbody");
+  const root = html("div", { class: "ql-table" },
+    html("table", {}, html("thead", {}, html("tr", {}, ...head.map((text) => html("th", { scope: "col" }, text)))), body));
+  const update = (rows) => body.replaceChildren(...rows.map(([name, kind, ...cells]) =>
+    html("tr", { class: `ql-${kind}` }, html("th", { scope: "row" }, name), ...cells.map((cell) => html("td", {}, String(cell))))));
+  return { root, update };
+}
+
+// The frame of a widget: what it shows, its controls, and one sentence that says the same in words.
+export function frame(el, ...parts) {
+  const words = html("p", { class: "ql-words", "aria-live": "polite" });
+  el.replaceChildren(html("div", { class: "ql-widget" }, ...parts, words));
+  return words;
+}
+
+// Ask the kernel's PyTorch, if there is one; `heard` gets its answer, unless a later question was asked meanwhile.
+export function asker(model, heard) {
+  let last = 0;
+  model.on("change:answer", () => {
+    const answer = model.get("answer");
+    if (answer.id === last) heard(answer);
+  });
+  return (question) => {
+    last += 1;
+    model.set("question", { id: last, ...question });
+    model.save_changes();
+  };
+}
+
+// Redraw when the widget's width changes, and stop when the widget goes.
+export function followWidth(el, redraw) {
+  const observer = new ResizeObserver(redraw);
+  observer.observe(el);
+  return () => observer.disconnect();
+}
