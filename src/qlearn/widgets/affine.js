@@ -1,5 +1,5 @@
 import { clamp, dequantize, fround, quantize, unclamped } from "./arithmetic.js";
-import { asker, comparison, drag, followWidth, frame, html, oncePerFrame, picture, say, slider, svg } from "./kit.js";
+import { asker, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, slider, svg } from "./kit.js";
 
 // PyTorch's code for x, read off its recorded thresholds: how many of them x has reached.
 export function recordedCode(thresholds, x) {
@@ -110,8 +110,7 @@ function render({ model, el }) {
     add("path", { d: `M${px} ${reals + 8} C ${px} ${(reals + codes) / 2}, ${pb} ${(reals + codes) / 2}, ${pb} ${codes - 9}`, fill: "none", stroke: `var(--${error})`, "stroke-width": 1.6 });
     add("path", { d: `M${pb - 4} ${codes - 12} L${pb} ${codes - 5} L${pb + 4} ${codes - 12} Z`, fill: `var(--${error})` });
     add("circle", { cx: px, cy: reals, r: 6.5, fill: `var(--${error})`, stroke: "var(--card)", "stroke-width": 1.5 });
-    add("text", { x: 8, y: codes + 52 }, "dots: codes · ticks: the reals they stand for · dashed: where PyTorch's code steps up");
-    return { height: codes + 60, children: shapes };
+    return { height: codes + 34, children: shapes };
   };
   const { root, redraw } = picture("A real value and the grid of codes around it", draw);
   drag(root, (startX, startY) => {
@@ -122,7 +121,9 @@ function render({ model, el }) {
   });
 
   const table = comparison(["who", "code q", "back: (q − z)·s", "x − back"]);
-  const words = frame(el, root, html("div", { class: "ql-controls" }, xSlider.root, scaleSlider.root, zeroSlider.root), table.root);
+  const words = frame(el, root, legend(
+    [["ink", "┼"], "the reals that codes stand for"], [["ink", "•"], "their codes"], [["torch", "┊"], "where PyTorch's code steps up"],
+  ), html("div", { class: "ql-controls" }, xSlider.root, scaleSlider.root, zeroSlider.root), table.root);
   const show = oncePerFrame(() => {
     const { s, z, x, left, right, code, free, back, thresholds } = state();
     redraw();

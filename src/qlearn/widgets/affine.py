@@ -20,7 +20,7 @@ class Grid(Widget):
     """
 
     _esm = module("arithmetic.js", "kit.js", "affine.js")
-    x = traitlets.Float(0.7).tag(sync=True)
+    x = traitlets.Float(0.693).tag(sync=True)
     scale = traitlets.Int(4).tag(sync=True)
     zero_point = traitlets.Int(3).tag(sync=True)
     scales = traitlets.List(traitlets.Float()).tag(sync=True)

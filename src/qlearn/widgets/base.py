@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
+
+
+def read(name: str) -> str:
+    """A file beside this one."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def module(*names: str) -> str:
@@ -17,8 +22,7 @@ def module(*names: str) -> str:
     The files are modules themselves (so that tests import them as they are); ``import`` lines between them and the
     ``export`` in front of a declaration go.
     """
-    sources = [(files(__package__) / name).read_text(encoding="utf-8") for name in names]
-    joined = "\n".join(sources)
+    joined = "\n".join(read(name) for name in names)
     joined = re.sub(r'^import \{[^}]*\} from "\./[^"]+";\n', "", joined, flags=re.MULTILINE)
     return re.sub(r"^export (?!default)", "", joined, flags=re.MULTILINE)
 
@@ -30,7 +34,7 @@ class Widget(anywidget.AnyWidget):
     question's ``id``. With no kernel nobody answers, and the figure shows what was recorded.
     """
 
-    _css = (files(__package__) / "kit.css").read_text(encoding="utf-8")
+    _css = read("kit.css")
     question = traitlets.Dict().tag(sync=True)
     answer = traitlets.Dict().tag(sync=True)
 

@@ -91,6 +91,10 @@ export function drag(node, press) {
   for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (move = null));
 }
 
+// A line under a picture: each entry a coloured mark and what it means.
+export const legend = (...entries) => html("p", { class: "ql-legend" }, ...entries.map(([[color, mark], text]) =>
+  html("span", {}, html("b", { style: `color: var(--${color})`, "aria-hidden": "true" }, mark), ` ${text}`)));
+
 // A table of who says what: rows of [name, class, cells…].
 export function comparison(head) {
   const body = html("tbody");
