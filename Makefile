@@ -1,0 +1,46 @@
+# make book   the built book, _build/html/index.html        make record  PyTorch's outputs anew
+# make test   every test, the browser's included            make bench   speed, side by side with PyTorch
+# make lab    the chapters in JupyterLab                    make install only the environment, .venv
+
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
+PYTORCH_CPU := https://download.pytorch.org/whl/cpu
+
+.PHONY: book test lab record bench lint install browser
+.DEFAULT_GOAL := book
+
+book: .venv/installed
+	$(BIN)/jupyter-book build . -W --keep-going
+	@echo "The book: _build/html/index.html"
+
+test: .venv/installed browser
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lab: .venv/installed
+	JUPYTER_CONFIG_PATH=binder/jupyter $(BIN)/jupyter lab book/affine.md
+
+record: .venv/installed
+	$(BIN)/python tools/record.py
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks
+
+install: .venv/installed
+
+# The CPU build of torch first: on Linux, PyPI's brings gigabytes of CUDA.
+.venv/installed: requirements.txt pyproject.toml
+	@echo "Installing into .venv: torch for the CPU, Jupyter Book, the test tools. A few minutes, once."
+	$(PYTHON) -m venv .venv
+	-@$(BIN)/pip install --quiet --no-deps --retries 0 --timeout 20 --index-url $(PYTORCH_CPU) $(TORCH) 2>/dev/null \
+		|| echo "PyTorch's index of CPU builds is out of reach; taking torch from PyPI."
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+# The browser tests run in an installed Chromium or Chrome, or in Playwright's own.
+browser: .venv/installed
+	@command -v chromium chromium-browser google-chrome >/dev/null || $(BIN)/playwright install chromium \
+		|| echo "No Chromium: the browser tests will say that they were skipped."
