@@ -1,5 +1,7 @@
 """PyTorch's quantized integers, every last bit, in NumPy."""
 
 from qlearn.affine import QTensor, from_torch, quantize_per_channel, quantize_per_tensor
+from qlearn.elementwise import add
+from qlearn.machine import Machine
 
-__all__ = ["QTensor", "from_torch", "quantize_per_channel", "quantize_per_tensor"]
+__all__ = ["Machine", "QTensor", "add", "from_torch", "quantize_per_channel", "quantize_per_tensor"]

@@ -41,7 +41,7 @@ def to_torch(q: QTensor) -> torch.Tensor:
     """See ``QTensor.to_torch``."""
     import torch
 
-    from qlearn.affine import like_channels_last
+    from qlearn.layout import has_strides, like_channels_last
 
     codes = q.int_repr()
     dtype = getattr(torch, q.dtype)
@@ -60,7 +60,7 @@ def to_torch(q: QTensor) -> torch.Tensor:
                 dtype=dtype,
                 memory_format=last if like_channels_last(codes) else torch.contiguous_format,
             )
-    if q.size and any(n > 1 and mine != yours for n, mine, yours in zip(q.shape, q.strides, t.stride(), strict=True)):
+    if not has_strides(codes, t.stride()):
         raise NotImplementedError(
             f"PyTorch holds per-channel tensors contiguous or channels_last only, got strides {q.strides}"
         )

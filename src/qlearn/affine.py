@@ -7,13 +7,13 @@ x86, whatever the capability, the engine, the number of threads, or the place of
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.rounding import add_then_round, cap_int32, cvtps2dq, fma, reciprocal, saturate
+from qlearn.layout import laid_out, new_strides, strides_of
+from qlearn.rounding import add_then_round, fma_then_round, reciprocal, saturate
 
 if TYPE_CHECKING:
     import torch
@@ -59,8 +59,8 @@ class QTensor:
         self._codes = _codes(values, dtype)
         self._axis = None if axis is None else _axis(axis, self._codes.ndim)
         if self._axis is None:
-            self._scales = np.array(_scale(scale))
-            self._zero_points = np.array(_zero_point(zero_point, dtype))
+            self._scales = np.array(check_scale(scale))
+            self._zero_points = np.array(check_zero_point(zero_point, dtype))
         else:
             channels = self._codes.shape[self._axis]
             self._scales = _scales(scale, channels)
@@ -87,7 +87,7 @@ class QTensor:
             else:
                 scales, zero_points = (_along(v, self._axis, self.ndim) for v in (self._scales, self._zero_points))
                 real = _dequantize_per_channel(self._codes, scales, zero_points)
-        return _laid_out(real, _new_strides(self._codes))
+        return laid_out(real, new_strides(self._codes))
 
     def q_scale(self) -> float:
         """The scale, as it was given (float64); kernels use its float32. ValueError if per channel."""
@@ -126,7 +126,7 @@ class QTensor:
     @property
     def strides(self) -> tuple[int, ...]:
         """The strides of the codes, in elements as PyTorch counts them."""
-        return tuple(stride // self._codes.itemsize for stride in self._codes.strides)
+        return strides_of(self._codes)
 
     @property
     def ndim(self) -> int:
@@ -189,10 +189,10 @@ def quantize_per_tensor(x: npt.ArrayLike, scale: float, zero_point: int, dtype: 
             returns integers without meaning), zero_point outside dtype, an unknown dtype.
     """
     dtype = _dtype(dtype)
-    scale, zero_point = _scale(scale), _zero_point(zero_point, dtype)
+    scale, zero_point = check_scale(scale), check_zero_point(zero_point, dtype)
     real = _real(x)
     codes = _quantize(real, reciprocal(scale), np.float32(zero_point), dtype)
-    return QTensor(_laid_out(codes, _new_strides(real)), scale, zero_point, dtype)
+    return QTensor(laid_out(codes, new_strides(real)), scale, zero_point, dtype)
 
 
 def _quantize(x: Floats, inverse: Floats, zero_point: np.float32, dtype: str) -> Codes:
@@ -200,7 +200,7 @@ def _quantize(x: Floats, inverse: Floats, zero_point: np.float32, dtype: str) ->
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         if dtype == "qint32":
             return saturate(add_then_round(x * inverse, zero_point), np.int32)
-        return saturate(cvtps2dq(cap_int32(fma(x, inverse, zero_point))), DTYPES[dtype])
+        return saturate(fma_then_round(x, inverse, zero_point), DTYPES[dtype])
 
 
 def quantize_per_channel(
@@ -234,7 +234,7 @@ def quantize_per_channel(
     inverse = _along(reciprocal(scales), axis, real.ndim)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         rounded = add_then_round(real * inverse, _along(zero_points, axis, real.ndim))
-    codes = _laid_out(saturate(rounded, DTYPES[dtype]), _new_strides(real))
+    codes = laid_out(saturate(rounded, DTYPES[dtype]), new_strides(real))
     if axis > 1 and not codes.flags.c_contiguous:
         raise ValueError(f"axis of a channels_last x must be 0 or 1 (PyTorch takes no other), got {axis}")
     return QTensor(codes, scales, zero_points, dtype, axis)
@@ -297,7 +297,7 @@ def _number(name: str, value: Any, kinds: str, what: str) -> npt.NDArray[Any]:
     return array
 
 
-def _scale(scale: Any) -> float:
+def check_scale(scale: Any) -> float:
     array = _number("scale", scale, "fiu", "a real number")
     if array.ndim != 0:
         raise ValueError(f"scale must be one number, got an array of shape {array.shape}")
@@ -321,7 +321,7 @@ def _positive(name: str, scales: npt.NDArray[Any]) -> None:
         raise ValueError(f"{name} must be positive and finite as float32, got {scales[bad].flat[0]}")
 
 
-def _zero_point(zero_point: Any, dtype: str) -> int:
+def check_zero_point(zero_point: Any, dtype: str) -> int:
     array = _number("zero_point", zero_point, "iu", "an integer")
     if array.ndim != 0:
         raise ValueError(f"zero_point must be one integer, got an array of shape {array.shape}")
@@ -365,41 +365,6 @@ def _codes(values: Any, dtype: str) -> Codes:
     _within("values", array, dtype)
     if any(stride < 0 for stride in array.strides):
         array = np.ascontiguousarray(array)  # PyTorch has no negative strides
-    codes = _laid_out(array.astype(DTYPES[dtype], copy=False), [stride // array.itemsize for stride in array.strides])
+    codes = laid_out(array.astype(DTYPES[dtype], copy=False), strides_of(array))
     codes.flags.writeable = False
     return codes
-
-
-def _laid_out(array: npt.NDArray[Any], strides: Sequence[int]) -> npt.NDArray[Any]:
-    """A copy of array with the given non-negative strides, in elements."""
-    extent = 1 + sum((length - 1) * stride for length, stride in zip(array.shape, strides, strict=True))
-    buffer = np.empty(max(extent, 1), dtype=array.dtype)
-    copy = np.lib.stride_tricks.as_strided(buffer, array.shape, [stride * array.itemsize for stride in strides])
-    copy[...] = array
-    return copy
-
-
-def _new_strides(array: npt.NDArray[Any]) -> list[int]:
-    """The strides, in elements, that PyTorch gives a new tensor made like array: channels_last if array is."""
-    inner_to_outer = list(range(array.ndim - 1, -1, -1))
-    if like_channels_last(array):
-        inner_to_outer = [1, *range(array.ndim - 1, 1, -1), 0]  # C, then W, H, (D), then N
-    strides = [0] * array.ndim
-    step = 1
-    for axis in inner_to_outer:
-        strides[axis] = step
-        step *= max(array.shape[axis], 1)
-    return strides
-
-
-def like_channels_last(array: npt.NDArray[Any]) -> bool:
-    """Whether PyTorch takes 4 or 5 dimensions for channels_last: c10 ``MemoryFormat.h`` is_channels_last_strides."""
-    if array.ndim not in (4, 5) or array.size == 0 or array.strides[1] == 0:
-        return False
-    smallest = 0
-    for axis in (1, *range(array.ndim - 1, 1, -1), 0):
-        stride = array.strides[axis]
-        if stride < smallest or (axis == 0 and smallest == array.strides[1]):
-            return False
-        smallest = stride * array.shape[axis]
-    return True

@@ -15,6 +15,7 @@ __all__ = [
     "cap_int32",
     "cvtps2dq",
     "fma",
+    "fma_then_round",
     "reciprocal",
     "round_half_even",
     "round_then_add",
@@ -58,12 +59,17 @@ def fma(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> Floats:
         product = a * b  # exact
         s = np.asarray(product + c)  # rounded to 53 bits
         t = s - product
-        e = (product - (s - t)) + (c - t)  # exact: s + e == a * b + c
-        bits = s.view(np.int64)
-        to_odd = (e != 0) & (bits & 1 == 0) & np.isfinite(s)
-        away = np.where((e > 0) == (s > 0), 1, -1)  # +1 enlarges the magnitude of s
-        odd = np.where(to_odd, bits + away, bits).view(np.float64)
-        return odd.astype(np.float32)
+        e = np.asarray((product - (s - t)) + (c - t))  # exact: s + e == a * b + c
+        inexact = (e != 0) & np.isfinite(s)
+        s[inexact] = _to_odd(s[inexact], e[inexact])
+        return s.astype(np.float32)
+
+
+def _to_odd(s: npt.NDArray[np.float64], e: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Move s by one unit in its last place towards s + e where its last bit is 0."""
+    bits = s.view(np.int64)
+    away = np.where((e > 0) == (s > 0), 1, -1)  # +1 enlarges the magnitude
+    return np.where(bits & 1 == 0, bits + away, bits).view(np.float64)
 
 
 def round_half_even(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -75,19 +81,29 @@ def round_half_even(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def add_then_round(y: Floats, zero_point: npt.ArrayLike) -> Floats:
     """Return rint(float32(y + zero_point)): the zero point goes in before the rounding (Chapter 2).
 
-    The float32 sum may round up to a tie, or leave one. Source: FBGEMM ``QuantUtils.h``, ``Quantize``, the path LEGACY.
+    The float32 sum may round up to a tie, or leave one. Source: FBGEMM ``QuantUtils.h``, ``Quantize`` with LEGACY true.
     """
     return round_half_even(np.asarray(y, np.float32) + np.asarray(zero_point, np.float32))
 
 
-def round_then_add(y: Floats, zero_point: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return rint(y) + zero_point, the sum exact: the zero point goes in after the rounding (Chapter 2).
+def fma_then_round(x: Floats, factor: npt.ArrayLike, zero_point: npt.ArrayLike) -> Ints:
+    """Return rint(fma(x, factor, zero_point)) as int32: ``add_then_round`` with one rounding less (Chapter 2).
+
+    The fused sum is capped at 2147483520 (NaN too); below -2**31 it gives -2**31. Source: FBGEMM
+    ``QuantUtilsAvx2.cc``, ``QuantizeAvx2`` with LEGACY true.
+    """
+    return cvtps2dq(cap_int32(fma(x, factor, zero_point)))
+
+
+def round_then_add(y: Floats, zero_point: npt.ArrayLike) -> Ints:
+    """Return rint(y) + zero_point in int32: the zero point goes in after the rounding (Chapter 2).
 
     A tie goes to the even integer before the shift, so an odd zero point gives the other neighbour than
-    ``add_then_round``. Source: ``vec256_qint.h``, ``QuantizeAvx2``.
+    ``add_then_round``. y is capped at 2147483520; below -2**31 and a negative zero point the sum wraps to a large
+    positive number, as the instruction paddd does. Source: ``vec256_qint.h``, ``QuantizeAvx2``.
     """
-    rounded: npt.NDArray[np.float64] = round_half_even(np.asarray(y, np.float32)) + np.asarray(zero_point, np.float64)
-    return rounded
+    with np.errstate(over="ignore"):
+        return np.asarray(cvtps2dq(cap_int32(y)) + np.asarray(zero_point, np.int32))
 
 
 def cap_int32(x: Floats) -> Floats:

@@ -1,0 +1,81 @@
+"""Where the elements of an array lie in memory, by PyTorch's rules (Chapter 8, The last bit).
+
+Strides count elements, not bytes. Two arrays with equal elements can take different paths through a kernel, and so
+give different integers, because their elements lie in another order.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "from_memory_order",
+    "has_strides",
+    "in_memory_order",
+    "laid_out",
+    "like_channels_last",
+    "new_strides",
+    "strides_of",
+]
+
+Array = npt.NDArray[Any]
+
+
+def strides_of(array: Array) -> tuple[int, ...]:
+    """The strides of array, in elements."""
+    return tuple(stride // array.itemsize for stride in array.strides)
+
+
+def laid_out(array: Array, strides: Sequence[int]) -> Array:
+    """A copy of array with the given non-negative strides, in elements."""
+    extent = 1 + sum((length - 1) * stride for length, stride in zip(array.shape, strides, strict=True))
+    buffer = np.empty(max(extent, 1), dtype=array.dtype)
+    copy = np.lib.stride_tricks.as_strided(buffer, array.shape, [stride * array.itemsize for stride in strides])
+    copy[...] = array
+    return copy
+
+
+def new_strides(array: Array) -> tuple[int, ...]:
+    """The strides, in elements, of a new tensor that PyTorch makes like array: channels_last if array is."""
+    inner_to_outer = list(range(array.ndim - 1, -1, -1))
+    if like_channels_last(array):
+        inner_to_outer = [1, *range(array.ndim - 1, 1, -1), 0]  # C, then W, H, (D), then N
+    strides = [0] * array.ndim
+    step = 1
+    for axis in inner_to_outer:
+        strides[axis] = step
+        step *= max(array.shape[axis], 1)
+    return tuple(strides)
+
+
+def like_channels_last(array: Array) -> bool:
+    """Whether PyTorch takes 4 or 5 dimensions for channels_last: c10 ``MemoryFormat.h`` is_channels_last_strides."""
+    if array.ndim not in (4, 5) or array.size == 0 or array.strides[1] == 0:
+        return False
+    smallest = 0
+    for axis in (1, *range(array.ndim - 1, 1, -1), 0):  # C, then W, H, (D), then N
+        stride = array.strides[axis]
+        if stride < smallest or (axis == 0 and smallest == array.strides[1]):
+            return False
+        smallest = stride * array.shape[axis]
+    return True
+
+
+def has_strides(array: Array, strides: Sequence[int]) -> bool:
+    """Whether array has the given strides, in elements; an axis of length 1 may have any."""
+    ours = zip(array.shape, strides_of(array), strides, strict=True)
+    return array.size == 0 or all(length == 1 or mine == theirs for length, mine, theirs in ours)
+
+
+def in_memory_order(array: Array) -> Array:
+    """The elements of a dense array, shape (size,), in the order they lie in memory."""
+    outer_to_inner = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    return array.transpose(outer_to_inner).reshape(-1)
+
+
+def from_memory_order(flat: Array, like: Array) -> Array:
+    """Elements in memory order, shape (like.size,), as a new tensor laid out as ``new_strides(like)``."""
+    strides = [stride * flat.itemsize for stride in new_strides(like)]
+    return np.lib.stride_tricks.as_strided(flat, like.shape, strides)
