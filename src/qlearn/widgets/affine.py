@@ -29,10 +29,10 @@ class Grid(Widget):
 
     def __init__(self, **traits: Any) -> None:
         recorded = recordings.load("affine")
-        thresholds = recorded["avx2/grid_thresholds"]
+        thresholds = recorded["avx2/grid/thresholds"]
         super().__init__(
-            scales=recorded["avx2/grid_scales"].tolist(),
-            zero_points=recorded["avx2/grid_zero_points"].tolist(),
+            scales=recorded["avx2/grid/scales"].tolist(),
+            zero_points=recorded["avx2/grid/zero_points"].tolist(),
             thresholds=thresholds.astype("<f4").tobytes(),
             **traits,
         )
