@@ -64,3 +64,17 @@ export const quantize = (x, scale, zeroPoint, dtype) => clamp(unclamped(x, scale
 
 // A code -> the float32 it stands for: (q - z) * s.
 export const dequantize = (q, scale, zeroPoint) => fround(fround(q - zeroPoint) * fround(scale));
+
+const EPS = 2 ** -23; // an observer's smallest scale
+
+// A range of reals -> scale and zero point, each step float32: the range is widened to include 0 and spread over `codes`.
+// (The float64 quotient of two float32 rounds to the float32 quotient: 53 bits are more than twice 24.)
+export function paramsOfRange(low, high, { codes: [first, last], dtype, symmetric }) {
+  const [min, max] = [Math.min(fround(low), 0), Math.max(fround(high), 0)];
+  if (symmetric) return { scale: Math.max(fround(Math.max(-min, max) / ((last - first) / 2)), EPS), zeroPoint: dtype === "quint8" ? 128 : 0 };
+  const scale = Math.max(fround(fround(max - min) / (last - first)), EPS);
+  return { scale, zeroPoint: clamp(first - rint(fround(min / scale)), first, last) };
+}
+
+// As fake_quantize has it, before its clamp: rint(x * (1/s)) + z.
+export const fakeQuantize = (x, scale, zeroPoint) => rint(fround(fround(x) * reciprocal(scale))) + zeroPoint;

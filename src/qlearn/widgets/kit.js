@@ -22,6 +22,14 @@ export const say = (x, digits = 4) => trim(Number(x).toPrecision(digits)).replac
 export const sayAll = (x) => String(x).replace("-", "−");
 const trim = (text) => (text.includes("e") || !text.includes(".") ? text : text.replace(/\.?0+$/, ""));
 
+// A number with its power of ten: 1.66·10⁻⁷ is written as readers write it.
+export function power(x, digits = 3) {
+  const [mantissa, exponent] = Number(x).toExponential(digits - 1).split("e");
+  if (x === 0 || (exponent >= -3 && exponent < 4)) return say(x, digits);
+  const raised = [...String(Number(exponent))].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("");
+  return digits === 1 && mantissa === "1" ? `10${raised}` : `${mantissa.replace("-", "−")}·10${raised}`;
+}
+
 // A labelled slider over the positions 0 … steps; `show` words the position for eyes and for screen readers.
 export function slider({ label, steps, position, show, move }) {
   const id = uniqueId("slider");
