@@ -1,5 +1,6 @@
 """Interactive figures, one for each chapter: alive in a static page, beside the real PyTorch where there is a kernel."""
 
 from .affine import Grid
+from .rounding import Tie
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "Tie"]

@@ -1,0 +1,182 @@
+import { clamp, fma32, fround, reciprocal, rint } from "./arithmetic.js";
+import { asker, choice, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, slider, svg } from "./kit.js";
+
+// Six ways to write "divide by the scale, add the zero point, round". `last` is the number that the rounding to an
+// integer sees, `whole` the integer before the clamp.
+const formula = (name, how, last, whole = (y) => rint(y), digits = 9) => ({ name, how, last, whole, digits });
+export const FORMULAS = [
+  formula("divide in float64", "x / s + z", (x, s, z) => x / s + z, (y) => rint(y), 16),
+  formula("divide in float32", "x / s + z", (x, s, z) => fround(fround(x / fround(s)) + z)),
+  formula("multiply, round, add z", "x·r", (x, s) => fround(x * reciprocal(s)), (y, z) => rint(y) + z),
+  formula("multiply, add z, round", "x·r + z", (x, s, z) => fround(fround(x * reciprocal(s)) + z)),
+  formula("multiply and add in float64", "x·r + z", (x, s, z) => fround(x * reciprocal(s) + z)),
+  formula("fused multiply-add", "x·r + z", (x, s, z) => fma32(x, reciprocal(s), z)),
+];
+
+// What a formula makes of x: the last number before the integer, the integer, and the code it clamps to.
+export function apply({ last, whole }, x, s, z) {
+  const y = last(x, s, z);
+  const free = whole(y, z);
+  return { y, free, code: clamp(free, 0, 255) };
+}
+
+// The recorded cases, in their order: a name, and what there is to see.
+const CASES = [
+  ["no zero point", "A power of two divides without error, and there is no zero point to add. All six agree: the tie itself goes to the even code, and the next float32 to the odd one."],
+  ["odd zero point", "At the tie, and nowhere else, rounding first and adding an odd zero point afterwards lands on the other neighbour."],
+  ["divide or multiply", "The inverse r = 1/s is rounded, so x·r is not x/s. Here the product is a tie and the quotient is not."],
+  ["scale in float64", "Python holds 1/255 in float64; every kernel takes its float32. Dividing by the better number gives the worse answer."],
+  ["adding makes a tie", "x·r is far from a tie on the float32 grid, but x·r + 128 lies on a coarser grid: the sum rounds to the tie, for several x in a row."],
+  ["one rounding or two", "The scale and zero point of the question's x1. Per tensor, PyTorch rounds product and sum together; per channel, one after the other."],
+  ["float64 is not enough", "Here even float64 cannot hold the sum. Rounded to float64 it becomes a float32 tie that it was not, and the second rounding goes the wrong way."],
+  ["beyond the last code", "Code 256 does not exist. The formulas step at different places, and the clamp hides it."],
+];
+const SCHEMES = ["per tensor", "per channel"];
+const REACH = 12;
+const COUNT = 2 * REACH + 1;
+const WIDE = 560; // from this width on, the names stand beside the dots
+const ROOM = 58; // for the codes on the right
+
+const bytes = (view, Type) => new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+const signed = (step) => (step > 0 ? `+${step}` : `${step}`.replace("-", "−"));
+
+function render({ model, el }) {
+  const [scales, zeroPoints] = [model.get("scales"), model.get("zero_points")];
+  const values = bytes(model.get("values"), Float32Array);
+  const recorded = [bytes(model.get("tensor"), Uint8Array), bytes(model.get("channel"), Uint8Array)];
+  let live = null; // the running PyTorch's answer to the present state
+
+  const state = () => {
+    const [i, step, scheme] = ["case", "step", "scheme"].map((name) => model.get(name));
+    const [s, z] = [scales[i], zeroPoints[i]];
+    const x = values.subarray(i * COUNT, (i + 1) * COUNT);
+    const torch = recorded[scheme].subarray(i * COUNT, (i + 1) * COUNT);
+    const low = Math.floor(x[REACH] / s + z); // the codes on either side: low, low + 1
+    const tie = ((low + 0.5 - z) * s - x[REACH]) / (x[REACH + 1] - x[REACH]); // in steps from the middle
+    const said = FORMULAS.map((f) => Array.from(x, (v) => apply(f, v, s, z)));
+    return { i, step, scheme, s, z, x, torch, low, tie, said, at: step + REACH };
+  };
+  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const goTo = (step) => set("step", clamp(Math.round(step), -REACH, REACH));
+
+  const cases = choice({ label: "Where", options: CASES.map(([name]) => name), chosen: 0, choose: (i) => set("case", i) });
+  const schemes = choice({ label: "PyTorch’s codes", options: SCHEMES, chosen: 0, choose: (i) => set("scheme", i) });
+  const steps = slider({
+    label: "value x", steps: COUNT - 1, position: REACH, show: (p) => say(state().x[p], 9),
+    move: (p) => goTo(p - REACH),
+  });
+
+  const plan = (width) => {
+    const wide = width >= WIDE;
+    const left = wide ? 246 : 8;
+    const gap = (width - left - ROOM) / (COUNT - 1);
+    return { wide, left, gap, column: (step) => left + (step + REACH) * gap };
+  };
+  const draw = (width) => {
+    const { step, at, scheme, torch, low, tie, said } = state();
+    const { wide, left, gap, column } = plan(width);
+    const pitch = wide ? 36 : 42;
+    const first = wide ? 74 : 90;
+    const rowY = (row) => first + row * pitch;
+    const above = live ? 2 : 1; // PyTorch's rows
+    const bottom = rowY(FORMULAS.length + above - 1) + 16;
+    const shapes = [];
+    const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
+
+    // the value's column, the axis, the exact tie
+    add("rect", { x: column(step) - gap / 2, y: 20, width: gap, height: bottom - 20, rx: 5, fill: "var(--wash)" });
+    for (let k = -REACH; k <= REACH; k += 1) {
+      const length = k % 4 === 0 ? 9 : 5;
+      add("line", { x1: column(k), x2: column(k), y1: 40, y2: 40 - length, stroke: "var(--soft)" });
+      if (k % 4 === 0 && k !== step) add("text", { x: column(k), y: 16, class: "ql-number", "text-anchor": "middle" }, k === 0 ? "0" : signed(k));
+    }
+    add("text", { x: column(step), y: 16, class: "ql-number ql-strong", "text-anchor": "middle" }, step === 0 ? "0" : signed(step));
+    if (wide) add("text", { x: 0, y: 16 }, "float32 steps from the middle");
+    add("line", { x1: column(-REACH) - 6, x2: column(REACH) + 6, y1: 40, y2: 40, stroke: "var(--rule)" });
+    if (Math.abs(tie) <= REACH) {
+      add("line", { x1: column(tie), x2: column(tie), y1: 24, y2: bottom, stroke: "var(--tie)", "stroke-width": 1.6, "stroke-dasharray": "1 3.5", "stroke-linecap": "round" });
+      add("path", { d: `M${column(tie)} 40 l-4.5 -7 h9 Z`, fill: "var(--tie)" });
+    } else {
+      const text = `${Math.round(Math.abs(tie))} steps to the exact tie`;
+      add("text", { x: tie < 0 ? left : column(REACH), y: 56, "text-anchor": tie < 0 ? "start" : "end", style: "fill: var(--tie)" }, tie < 0 ? `← ${text}` : `${text} →`);
+    }
+
+    const heading = (row, name, value, color) => {
+      const y = rowY(row);
+      add("text", { x: wide ? 0 : 2, y: wide ? y - 2 : y - 14, class: "ql-strong", style: `fill: var(--${color})` }, name);
+      add("text", { x: wide ? 0 : width - 2, y: wide ? y + 14 : y - 14, class: "ql-number", "text-anchor": wide ? "start" : "end" }, value);
+    };
+    const dot = (k, row, { high, wrong, color }) => {
+      const [cx, cy] = [column(k), rowY(row)];
+      const size = Math.min(4.6, gap * 0.36);
+      const look = { fill: high ? `var(--${color})` : "var(--card)", stroke: `var(--${color})`, "stroke-width": 1.5 };
+      if (wrong) add("path", { d: `M${cx} ${cy - size - 1.6} l${size + 1.6} ${size + 1.6} l${-size - 1.6} ${size + 1.6} l${-size - 1.6} ${-size - 1.6} Z`, ...look });
+      else add("circle", { cx, cy, r: size, ...look });
+    };
+    const result = (row, text, color) => add("text", { x: width - 2, y: rowY(row) + 4.5, class: "ql-number ql-strong", "text-anchor": "end", style: `fill: var(--${color}); font-size: 13px` }, text);
+
+    const theirs = low >= 255 ? "clamped" : "torch";
+    heading(0, "PyTorch, recorded", `quantize_${SCHEMES[scheme].replace(" ", "_")}`, "torch");
+    torch.forEach((code, j) => dot(j - REACH, 0, { high: code > low, wrong: false, color: theirs }));
+    result(0, torch[at], "torch");
+    if (live) {
+      const code = live.codes[scheme];
+      heading(1, "PyTorch, running", live.version, "torch");
+      dot(step, 1, { high: code > low, wrong: code !== torch[at], color: code === torch[at] ? theirs : "wrong" });
+      result(1, code, "torch");
+    }
+    const rule = rowY(above - 1) + (wide ? 20 : 13);
+    add("line", { x1: 0, x2: width, y1: rule, y2: rule, stroke: "var(--rule)" });
+    FORMULAS.forEach(({ name, how, digits }, i) => {
+      const row = i + above;
+      said[i].forEach(({ free, code }, j) => {
+        const wrong = code !== torch[j];
+        dot(j - REACH, row, { high: free > low, wrong, color: wrong ? "wrong" : free !== code ? "clamped" : "ours" });
+      });
+      const { y, code } = said[i][at];
+      const right = code === torch[at];
+      heading(row, name, `${how} = ${say(y, digits)}`, "ink");
+      result(row, right ? code : `≠ ${code}`, right ? "ours" : "wrong");
+    });
+    return { height: bottom + 4, children: shapes };
+  };
+  const { root, redraw } = picture("25 float32 values in a row and the code that each formula gives them", draw);
+  drag(root, () => (px) => {
+    const { left, gap } = plan(root.clientWidth);
+    goTo((px - left) / gap - REACH);
+  });
+
+  const marks = html("div");
+  const words = frame(el, cases.root, schemes.root, root, marks,
+    html("div", { class: "ql-controls" }, steps.root));
+  const show = oncePerFrame(() => {
+    const { i, scheme, torch, low, said, step, at } = state();
+    redraw();
+    steps.update(at);
+    cases.update(i);
+    schemes.update(scheme);
+    const past = low >= 255;
+    marks.replaceChildren(legend(
+      [["ink", "○"], past ? `${low}, before the clamp` : `code ${low}`], [["ink", "●"], past ? `${low + 1}, before the clamp` : `code ${low + 1}`],
+      [["wrong", "◇ ◆"], "not PyTorch’s code"], [["tie", "▾"], "the exact tie"], ...(past ? [[["clamped", "●"], "clamped"]] : []),
+    ));
+    const differ = said.filter((row) => row[at].code !== torch[at]).length;
+    const never = FORMULAS.filter((_, row) => said[row].every(({ code }, j) => code === torch[j])).map(({ name }) => name);
+    const here = differ === 0 ? "all six give PyTorch’s code" : `${differ} of six give another code than PyTorch’s ${torch[at]}`;
+    const place = step === 0 ? "In the middle" : `${Math.abs(step)} float32 ${Math.abs(step) === 1 ? "step" : "steps"} ${step < 0 ? "below" : "above"} the middle`;
+    const all = never.length === 6 ? "all six" : never.join("; ") || "none";
+    words.textContent = `${CASES[i][1]} ${place}, ${here}. Right at all ${COUNT} values: ${all}.`;
+  });
+  const ask = asker(model, (answer) => { live = answer; show(); });
+  const changed = () => {
+    live = null;
+    const { s, z, x, at } = state();
+    ask({ x: x[at], scale: s, zero_point: z });
+    show();
+  };
+  for (const name of ["case", "step", "scheme"]) model.on(`change:${name}`, changed);
+  changed();
+  return followWidth(el, show);
+}
+
+export default { render };

@@ -1,0 +1,69 @@
+"""The tie (Chapter 2): 25 float32 numbers in a row, six formulas, and the code that each gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import traitlets
+
+from .. import recordings
+from .base import Widget, module
+
+REACH = 12  # float32 numbers on either side of the middle one
+
+
+class Tie(Widget):
+    """Step a float32 value through a tie, one float32 at a time; see which formulas give PyTorch's code.
+
+    ``case`` counts along the recorded cases (a scale and a zero point each, ``scales`` and ``zero_points``), ``step``
+    is the value's place, -12 to 12 float32 numbers from the middle one, and ``scheme`` says whose codes are right:
+    0 is torch.quantize_per_tensor, 1 is torch.quantize_per_channel. Both are recorded for all 25 values of a case.
+    """
+
+    _esm = module("arithmetic.js", "kit.js", "rounding.js")
+    case = traitlets.Int(0).tag(sync=True)
+    step = traitlets.Int(0).tag(sync=True)
+    scheme = traitlets.Int(0).tag(sync=True)
+    scales = traitlets.List(traitlets.Float()).tag(sync=True)
+    zero_points = traitlets.List(traitlets.Int()).tag(sync=True)
+    values = traitlets.Bytes().tag(sync=True)  # float32, cases x 25
+    tensor = traitlets.Bytes().tag(sync=True)  # uint8, cases x 25
+    channel = traitlets.Bytes().tag(sync=True)  # uint8, cases x 25
+
+    def __init__(self, **traits: Any) -> None:
+        recorded = recordings.load("rounding")
+        scales, zero_points = recorded["avx2/cases"].T
+        super().__init__(
+            scales=scales.tolist(),
+            zero_points=zero_points.astype(int).tolist(),
+            values=recorded["avx2/cases/x"].astype("<f4").tobytes(),
+            tensor=recorded["avx2/cases/tensor"].tobytes(),
+            channel=recorded["avx2/cases/channel"].tobytes(),
+            **traits,
+        )
+
+    @traitlets.validate("case")
+    def _recorded(self, proposal: dict[str, Any]) -> int:
+        return _between(proposal, 0, len(self.scales) - 1) if self.scales else int(proposal["value"])
+
+    @traitlets.validate("step")
+    def _in_reach(self, proposal: dict[str, Any]) -> int:
+        return _between(proposal, -REACH, REACH)
+
+    @traitlets.validate("scheme")
+    def _scheme(self, proposal: dict[str, Any]) -> int:
+        return _between(proposal, 0, 1)
+
+    def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
+        x, scale, zero_point = torch.tensor([question["x"]]), question["scale"], question["zero_point"]
+        scales, zero_points = torch.tensor([scale], dtype=torch.float64), torch.tensor([zero_point])
+        tensor = torch.quantize_per_tensor(x, scale, zero_point, torch.quint8)
+        channel = torch.quantize_per_channel(x, scales, zero_points, 0, torch.quint8)
+        return {"codes": [int(tensor.int_repr()), int(channel.int_repr())]}
+
+
+def _between(proposal: dict[str, Any], low: int, high: int) -> int:
+    value: int = proposal["value"]
+    if not low <= value <= high:
+        raise traitlets.TraitError(f"{proposal['trait'].name} must be {low} to {high}, got {value}")
+    return value
