@@ -39,14 +39,12 @@ export function cost(values, low, high, grid) {
 export const position = (sample, value) => clamp(Math.round(value / sample.step), -sample.negative, sample.positive);
 export const valueAt = (sample, place) => fround(place * sample.step);
 
-// PyTorch's recorded scale, zero point and error for a range, if it was recorded: what an observer picked, or a lattice
-// of slider positions. PyTorch widens each range to include 0, and so do the positions here.
+// PyTorch's recorded scale, zero point and error for a range whose two ends were recorded: the sliders' positions and
+// what observers picked. PyTorch widens each range to include 0, and so are the ends here.
 export function recorded(sample, tables, grid, low, high) {
-  const pick = sample.picks.find((p) => p.low === low && p.high === high);
-  if (pick) return pick.grids[grid];
-  const [i, j] = [position(sample, low), position(sample, high)];
-  if (valueAt(sample, i) !== low || valueAt(sample, j) !== high) return null;
-  const at = sample.offset + (grid * (sample.negative + 1) + (Math.min(i, 0) + sample.negative)) * (sample.positive + 1) + Math.max(j, 0);
+  const [i, j] = [sample.lows.indexOf(Math.min(low, 0)), sample.highs.indexOf(Math.max(high, 0))];
+  if (i < 0 || j < 0) return null;
+  const at = sample.offset + (grid * sample.lows.length + i) * sample.highs.length + j;
   return { scale: tables.scales[at], zeroPoint: tables.zeroPoints[at], error: tables.errors[at] };
 }
 
@@ -63,10 +61,11 @@ function render({ model, el }) {
   const count = numbers.length / model.get("samples").length;
   let offset = 0;
   const samples = model.get("samples").map((about, i) => {
-    const sample = { ...about, offset, values: numbers.subarray(i * count, (i + 1) * count) };
-    offset += GRIDS.length * (about.negative + 1) * (about.positive + 1);
-    const bins = new Array(about.negative + about.positive).fill(0);
-    for (const x of sample.values) bins[clamp(Math.floor(x / about.step) + about.negative, 0, bins.length - 1)] += 1;
+    const [negative, positive] = [Math.round(-about.lows[0] / about.step), Math.round(about.highs.at(-1) / about.step)];
+    const sample = { ...about, negative, positive, offset, values: numbers.subarray(i * count, (i + 1) * count) };
+    offset += GRIDS.length * about.lows.length * about.highs.length;
+    const bins = new Array(negative + positive).fill(0);
+    for (const x of sample.values) bins[clamp(Math.floor(x / about.step) + negative, 0, bins.length - 1)] += 1;
     return { ...sample, bins };
   });
   const hatch = uniqueId("hatch");
@@ -82,11 +81,10 @@ function render({ model, el }) {
   const move = (low, high) => { model.set("low", low); model.set("high", high); model.save_changes(); };
   const moveTo = (end, place) => {
     const { sample, low, high } = state();
-    const [a, b] = [position(sample, low), position(sample, high)];
-    if (end === "low") move(valueAt(sample, Math.min(place, b)), valueAt(sample, b));
-    else move(valueAt(sample, a), valueAt(sample, Math.max(place, a)));
+    if (end === "low") move(Math.min(valueAt(sample, place), high), high);
+    else move(low, Math.max(valueAt(sample, place), low));
   };
-  const pick = (sample, i) => move(sample.picks[i].low, sample.picks[i].high);
+  const pick = (sample, i) => move(...sample.picks[i]);
 
   // The error with one end moved along all positions and the other end where it is, worked out once for each place of it.
   const known = new Map();
@@ -95,10 +93,9 @@ function render({ model, el }) {
     const key = [end, sample.name, grid.name, still].join();
     if (!known.has(key)) {
       if (known.size > 40) known.clear();
-      const places = Array.from({ length: (end === "low" ? sample.negative : sample.positive) + 1 }, (_, i) => (end === "low" ? i - sample.negative : i));
-      known.set(key, places.map((place) => {
-        const [a, b] = end === "low" ? [valueAt(sample, place), still] : [still, valueAt(sample, place)];
-        return { at: valueAt(sample, place), ours: cost(sample.values, a, b, grid).total, theirs: recorded(sample, tables, GRIDS.indexOf(grid), a, b)?.error };
+      known.set(key, (end === "low" ? sample.lows : sample.highs).map((at) => {
+        const [a, b] = end === "low" ? [at, still] : [still, at];
+        return { at, ours: cost(sample.values, a, b, grid).total, theirs: recorded(sample, tables, GRIDS.indexOf(grid), a, b)?.error };
       }));
     }
     return known.get(key);
@@ -121,6 +118,9 @@ function render({ model, el }) {
     shapes.push(svg("defs", {}, svg("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
       svg("line", { x1: 0, y1: 0, x2: 0, y2: 6, stroke: "var(--clamped)", "stroke-width": 1.6 }))));
     add("rect", { x: from, y: TOP, width: Math.max(1, to - from), height: BASE - TOP, fill: "var(--wash)" });
+    for (const [a, b] of [[SIDE, from], [to, width - SIDE]]) {
+      if (b > a) add("rect", { x: a, y: TOP, width: b - a, height: BASE - TOP, fill: `url(#${hatch})`, opacity: 0.3 });
+    }
 
     // the histogram: what is clipped stands hatched
     const tallest = Math.max(...sample.bins);
@@ -142,8 +142,9 @@ function render({ model, el }) {
     const codes = [Math.max(grid.clamp[0], Math.ceil(left / scale) + zeroPoint), Math.min(grid.clamp[1], Math.floor(right / scale) + zeroPoint)];
     if (cell >= 2.2) for (let c = codes[0]; c <= codes[1]; c += 1) line(px((c - zeroPoint) * scale), BASE + 3, px((c - zeroPoint) * scale), RULER, c > grid.codes[1] ? "tie" : "ink", { "stroke-width": cell > 5 ? 1.4 : 0.8 });
     else add("rect", { x: from, y: BASE + 3, width: Math.max(1, to - from), height: RULER - BASE - 3, fill: "var(--soft)", opacity: 0.75 });
-    const marks = [[codes[0], from], [codes[1], to]].filter(([c]) => c !== zeroPoint);
-    for (const [c, x] of marks) if (Math.abs(x - px(0)) > 64) word(x, RULER + 14, sayAll(c), { class: "ql-number" });
+    for (const [c, x, anchor] of [[codes[0], from + 6, "start"], [codes[1], to - 6, "end"]]) {
+      if (Math.abs(x - px(0)) > 84) word(x, RULER + 14, sayAll(c), { class: "ql-number", "text-anchor": anchor });
+    }
     word(px(0), RULER + 14, `0 is code ${sayAll(zeroPoint)}`, { class: "ql-strong" });
     line(px(0), BASE - 4, px(0), RULER, "ink", { "stroke-width": 2 });
 
@@ -178,7 +179,7 @@ function render({ model, el }) {
       add("circle", { cx: x, cy: GRIP, r: 10, fill: "var(--ink)", style: "cursor: ew-resize" });
       add("path", { d: `M${x - 2} ${GRIP - 4} l-4 4 l4 4 M${x + 2} ${GRIP - 4} l4 4 l-4 4`, fill: "none", stroke: "var(--card)", "stroke-width": 1.5, "pointer-events": "none" });
       const close = px(high) - px(low) < 70;
-      add("text", { x: end === "low" ? x - (close ? 0 : 0) : x, y: GRIP + 28, class: "ql-number ql-strong", "text-anchor": x < 46 ? "start" : x > width - 46 ? "end" : close ? (end === "low" ? "end" : "start") : "middle" }, say(value, 4));
+      add("text", { x, y: GRIP + 28, class: "ql-number ql-strong", "text-anchor": x < 46 ? "start" : x > width - 46 ? "end" : close ? (end === "low" ? "end" : "start") : "middle" }, say(value, 4));
     }
     return { height: GRIP + 34, children: shapes };
   };
@@ -196,7 +197,7 @@ function render({ model, el }) {
   const { root: bars, redraw: redrawBars } = picture("The rounding error, the clipping error, and their sum", (width) => {
     const { sample, grid, low, high } = state();
     const { rounding, clipping, total } = cost(sample.values, low, high, grid);
-    const whole = sample.picks[0].grids[model.get("grid")].error; // MinMax, from the recording
+    const whole = recorded(sample, tables, model.get("grid"), ...sample.picks[0]).error;
     const [from, to] = [72, width - 84];
     const length = (e) => (e / Math.max(total, whole)) * (to - from);
     const id = uniqueId("hatch");
@@ -246,7 +247,7 @@ function render({ model, el }) {
     });
     sampleChoice.update(model.get("sample"));
     gridChoice.update(model.get("grid"));
-    observerChoice.update(sample.picks.findIndex((p) => p.low === low && p.high === high));
+    observerChoice.update(sample.picks.findIndex(([a, b]) => a === low && b === high));
     const row = (name, kind, { scale, zeroPoint, error }) => [name, kind, scale.toPrecision(9), sayAll(zeroPoint), power(error, 10)];
     const rows = [row("this page", "ours", { ...found, error: found.total })];
     rows.push(theirs ? row("PyTorch, recorded", "torch", theirs) : ["PyTorch, recorded", "torch", "–", "–", "–"]);

@@ -35,23 +35,26 @@ class Range(Widget):
     high = traitlets.Float().tag(sync=True)
     samples = traitlets.List(traitlets.Dict()).tag(sync=True)
     values = traitlets.Bytes().tag(sync=True)  # float32, samples x values
-    scales = traitlets.Bytes().tag(sync=True)  # float32, for each sample grids x low positions x high positions
+    scales = traitlets.Bytes().tag(sync=True)  # float32, for each sample grids x lows x highs
     zero_points = traitlets.Bytes().tag(sync=True)  # int16, likewise
     errors = traitlets.Bytes().tag(sync=True)  # float64, likewise
 
     def __init__(self, **traits: Any) -> None:
-        recorded = recordings.load("observers")
-        names = [str(name) for name in recorded["avx2/range/names"]]
-        of = [{part: recorded[f"avx2/range/{i}/{part}"] for part in PARTS} for i in range(len(names))]
-        samples = [_about(name, arrays) for name, arrays in zip(names, of, strict=True)]
-        start = samples[traits.get("sample", 0)]["picks"][0]
+        arrays = {key.removeprefix("avx2/"): array for key, array in recordings.load("range").items()}
+        names = [str(name) for name in arrays["names"]]
+        samples = [_about(name, {part: arrays[f"{i}/{part}"] for part in PARTS}) for i, name in enumerate(names)]
+        low, high = samples[traits.get("sample", 0)]["picks"][0]
+
+        def packed(part: str, kind: str) -> bytes:
+            return b"".join(arrays[f"{i}/{part}"].astype(kind).tobytes() for i in range(len(names)))
+
         super().__init__(
             samples=samples,
-            values=b"".join(a["x"].astype("<f4").tobytes() for a in of),
-            scales=b"".join(a["scale"].astype("<f4").tobytes() for a in of),
-            zero_points=b"".join(a["zero_point"].astype("<i2").tobytes() for a in of),
-            errors=b"".join(a["error"].astype("<f8").tobytes() for a in of),
-            **{"low": start["low"], "high": start["high"], **traits},
+            values=packed("x", "<f4"),
+            scales=packed("scale", "<f4"),
+            zero_points=packed("zero_point", "<i2"),
+            errors=packed("error", "<f8"),
+            **{"low": low, "high": high, **traits},
         )
 
     @traitlets.validate("low", "high")
@@ -85,22 +88,9 @@ class Range(Widget):
         return {"scale": scale, "zero_point": zero_point, "error": float(np.cumsum(error * error)[-1] / x.numel())}
 
 
-PARTS = ("x", "lattice", "scale", "zero_point", "error", "pick_ranges", "pick_scale", "pick_zero_point", "pick_error")
+PARTS = ("step", "lows", "highs", "picks")
 
 
 def _about(name: str, arrays: dict[str, Any]) -> dict[str, Any]:
-    """One sample as the page needs it: the lattice of slider positions, and what each observer picks."""
-    step, negative, positive = arrays["lattice"].tolist()
-    cells = zip(arrays["pick_scale"], arrays["pick_zero_point"], arrays["pick_error"], strict=True)
-    picks = [
-        {
-            "low": float(low),
-            "high": float(high),
-            "grids": [
-                {"scale": float(s), "zeroPoint": int(z), "error": float(e)}
-                for s, z, e in zip(scales, zero_points, errors, strict=True)
-            ],
-        }
-        for (low, high), (scales, zero_points, errors) in zip(arrays["pick_ranges"], cells, strict=True)
-    ]
-    return {"name": name, "step": step, "negative": int(negative), "positive": int(positive), "picks": picks}
+    """One sample as the page needs it: the ends that were recorded, and the ranges that the observers pick."""
+    return {"name": name, **{part: array.tolist() for part, array in arrays.items()}}
