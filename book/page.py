@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython.display import HTML, display
 from myst_nb import glue as _glue
 
@@ -79,3 +80,30 @@ def glue(**values: Any) -> None:
     """Name numbers for the prose: ``{glue:text}`name``` puts one into a sentence."""
     for name, value in values.items():
         _glue(name, value, display=False)
+
+
+def dots(cells: np.ndarray) -> str:
+    """The SVG path of a dot in each True cell of a picture (rows, columns)."""
+    path, x, y = [], 0, 0
+    for row, column in np.argwhere(cells):
+        path.append(f"m{column - x} {row - y}h0")
+        x, y = column, row
+    return "".join(path)
+
+
+def weave(higher: np.ndarray, lower: np.ndarray, description: str, higher_color: str, lower_color: str) -> str:
+    """A picture of two kinds of cells, each a dot of its color, as a standalone SVG of the cells' own size."""
+    height, width = higher.shape
+    paths = "".join(
+        f'<path d="{dots(cells)}" stroke="{color}"/>' for cells, color in ((higher, higher_color), (lower, lower_color))
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 -1 {width + 1} {height + 1}" role="img" '
+        f'aria-label="{description}" fill="none" stroke-width="0.9" stroke-linecap="round">{paths}</svg>'
+    )
+
+
+def show_weave(ours: np.ndarray, theirs: np.ndarray, description: str) -> None:
+    """Where two tables of integers differ: orange where PyTorch's is the higher one, blue where ours is."""
+    colors = (f"var(--ql-{name}, {COLORS[name]})" for name in ("torch", "ours"))
+    display(HTML(f'<div class="ql-figure ql-weave">{weave(theirs > ours, theirs < ours, description, *colors)}</div>'))
