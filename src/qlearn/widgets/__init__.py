@@ -1,6 +1,7 @@
 """Interactive figures, one for each chapter: alive in a static page, beside the real PyTorch where there is a kernel."""
 
 from .affine import Grid
+from .observers import Range
 from .rounding import Tie
 
-__all__ = ["Grid", "Tie"]
+__all__ = ["Grid", "Range", "Tie"]
