@@ -27,7 +27,7 @@ const CASES = [
   ["divide or multiply", "The inverse r = 1/s is rounded, so x·r is not x/s. Here the product is a tie and the quotient is not."],
   ["scale in float64", "Python holds 1/255 in float64; every kernel takes its float32. Dividing by the better number gives the worse answer."],
   ["adding makes a tie", "x·r is far from a tie on the float32 grid, but x·r + 128 lies on a coarser grid: the sum rounds to the tie, for several x in a row."],
-  ["one rounding or two", "The scale and zero point of the question's x1. Per tensor, PyTorch rounds product and sum together; per channel, one after the other."],
+  ["one rounding or two", "The scale and zero point of the question’s x1. Per tensor, PyTorch rounds product and sum together; per channel, one after the other."],
   ["float64 is not enough", "Here even float64 cannot hold the sum. Rounded to float64 it becomes a float32 tie that it was not, and the second rounding goes the wrong way."],
   ["beyond the last code", "Code 256 does not exist. The formulas step at different places, and the clamp hides it."],
 ];
@@ -36,6 +36,7 @@ const REACH = 12;
 const COUNT = 2 * REACH + 1;
 const WIDE = 560; // from this width on, the names stand beside the dots
 const ROOM = 58; // for the codes on the right
+const HALO = "paint-order: stroke; stroke: var(--card); stroke-width: 4px; stroke-linejoin: round";
 
 const bytes = (view, Type) => new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 const signed = (step) => (step > 0 ? `+${step}` : `${step}`.replace("-", "−"));
@@ -75,7 +76,7 @@ function render({ model, el }) {
   const draw = (width) => {
     const { step, at, scheme, torch, low, tie, said } = state();
     const { wide, left, gap, column } = plan(width);
-    const pitch = wide ? 36 : 42;
+    const pitch = wide ? 40 : 42;
     const first = wide ? 74 : 90;
     const rowY = (row) => first + row * pitch;
     const above = live ? 2 : 1; // PyTorch's rows
@@ -88,7 +89,7 @@ function render({ model, el }) {
     for (let k = -REACH; k <= REACH; k += 1) {
       const length = k % 4 === 0 ? 9 : 5;
       add("line", { x1: column(k), x2: column(k), y1: 40, y2: 40 - length, stroke: "var(--soft)" });
-      if (k % 4 === 0 && k !== step) add("text", { x: column(k), y: 16, class: "ql-number", "text-anchor": "middle" }, k === 0 ? "0" : signed(k));
+      if (k % 4 === 0 && Math.abs(k - step) * gap > 26) add("text", { x: column(k), y: 16, class: "ql-number", "text-anchor": "middle" }, k === 0 ? "0" : signed(k));
     }
     add("text", { x: column(step), y: 16, class: "ql-number ql-strong", "text-anchor": "middle" }, step === 0 ? "0" : signed(step));
     if (wide) add("text", { x: 0, y: 16 }, "float32 steps from the middle");
@@ -103,8 +104,8 @@ function render({ model, el }) {
 
     const heading = (row, name, value, color) => {
       const y = rowY(row);
-      add("text", { x: wide ? 0 : 2, y: wide ? y - 2 : y - 14, class: "ql-strong", style: `fill: var(--${color})` }, name);
-      add("text", { x: wide ? 0 : width - 2, y: wide ? y + 14 : y - 14, class: "ql-number", "text-anchor": wide ? "start" : "end" }, value);
+      add("text", { x: wide ? 0 : 2, y: wide ? y - 2 : y - 14, class: "ql-strong", style: `fill: var(--${color}); ${HALO}` }, name);
+      add("text", { x: wide ? 0 : width - 2, y: wide ? y + 14 : y - 14, class: "ql-number", "text-anchor": wide ? "start" : "end", style: HALO }, value);
     };
     const dot = (k, row, { high, wrong, color }) => {
       const [cx, cy] = [column(k), rowY(row)];
@@ -115,17 +116,16 @@ function render({ model, el }) {
     };
     const result = (row, text, color) => add("text", { x: width - 2, y: rowY(row) + 4.5, class: "ql-number ql-strong", "text-anchor": "end", style: `fill: var(--${color}); font-size: 13px` }, text);
 
-    const theirs = low >= 255 ? "clamped" : "torch";
     heading(0, "PyTorch, recorded", `quantize_${SCHEMES[scheme].replace(" ", "_")}`, "torch");
-    torch.forEach((code, j) => dot(j - REACH, 0, { high: code > low, wrong: false, color: theirs }));
+    torch.forEach((code, j) => dot(j - REACH, 0, { high: code > low, wrong: false, color: "torch" }));
     result(0, torch[at], "torch");
     if (live) {
       const code = live.codes[scheme];
       heading(1, "PyTorch, running", live.version, "torch");
-      dot(step, 1, { high: code > low, wrong: code !== torch[at], color: code === torch[at] ? theirs : "wrong" });
+      dot(step, 1, { high: code > low, wrong: code !== torch[at], color: code === torch[at] ? "torch" : "wrong" });
       result(1, code, "torch");
     }
-    const rule = rowY(above - 1) + (wide ? 20 : 13);
+    const rule = rowY(above - 1) + (wide ? 22 : 13);
     add("line", { x1: 0, x2: width, y1: rule, y2: rule, stroke: "var(--rule)" });
     FORMULAS.forEach(({ name, how, digits }, i) => {
       const row = i + above;
