@@ -175,7 +175,7 @@ def quantize_per_tensor(x: npt.ArrayLike, scale: float, zero_point: int, dtype: 
     with LEGACY true.
 
     Args:
-        x: float32 array of any shape and strides, or Python floats, which are rounded to float32.
+        x: float32 array of any shape and strides, or (nested lists of) Python numbers, which are rounded to float32.
         scale: positive and finite, as float32 too.
         zero_point: an integer within dtype.
         dtype: "quint8", "qint8" or "qint32".
@@ -214,7 +214,7 @@ def quantize_per_channel(
     ``QuantizedOpKernels.cpp`` ``quantize_tensor_per_channel_impl``, ``AffineQuantizerBase.cpp`` ``quantize_val``.
 
     Args:
-        x: float32 array of any shape and strides, or Python floats, which are rounded to float32.
+        x: float32 array of any shape and strides, or (nested lists of) Python numbers, which are rounded to float32.
         scales: shape (C,), positive and finite, as float32 too; kept as float64.
         zero_points: shape (C,), integers within dtype.
         axis: 0 <= axis < x.ndim, with C = x.shape[axis]; at most 1 where x is channels_last, as in PyTorch.
@@ -280,10 +280,8 @@ def _real(x: npt.ArrayLike) -> Floats:
         if x.dtype != np.float32:
             raise TypeError(f"x must be float32, got {x.dtype}; convert it with x.astype(np.float32)")
         return np.asarray(x)
-    try:
-        return np.asarray(x, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"x must be a float32 array or Python floats, got {type(x).__name__}: {error}") from None
+    with np.errstate(over="ignore"):
+        return _number("x", x, "fiu", "a float32 array or Python numbers").astype(np.float32)
 
 
 def _number(name: str, value: Any, kinds: str, what: str) -> npt.NDArray[Any]:

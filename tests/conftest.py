@@ -1,0 +1,87 @@
+"""Fixtures: a fresh seed for each test, a capability of PyTorch; and the count of compared values in the summary."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from browser import chromium
+from playwright.sync_api import Browser
+
+import book
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers of a new seed each run; QLEARN_SEED=<seed> repeats it."""
+    seed = int(os.environ.get("QLEARN_SEED") or secrets.randbits(32))
+    request.node.user_properties.append(("seed", seed))
+    print(f"to repeat: QLEARN_SEED={seed} pytest '{request.node.nodeid}'")
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(params=oracle.CAPABILITIES)
+def capability(request: pytest.FixtureRequest) -> str:
+    """A capability that PyTorch is asked with, in a process of its own; skipped where the CPU lacks it."""
+    reason = oracle.unavailable(request.param)
+    if reason:
+        pytest.skip(reason)
+    return str(request.param)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start PyTorch's processes while the first tests run."""
+    if any(item.get_closest_marker("torch") for item in session.items) and not session.config.option.collectonly:
+        oracle.start()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many values were compared with PyTorch. A difference fails its test."""
+    if oracle.COMPARED:
+        terminalreporter.section("values compared with PyTorch")
+        for operator, count in sorted(oracle.COMPARED.items()):
+            terminalreporter.line(f"{operator}: {count:,} values")
+
+
+@pytest.fixture(scope="session")
+def built_book() -> str:
+    """Build the book as the README says (quick if nothing changed); the build's log, which must not hold a warning."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-W", "--keep-going"]
+    done = subprocess.run(command, cwd=book.ROOT, capture_output=True, text=True, check=False)
+    log = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
+    assert done.returncode == 0, log[-5000:]
+    return log
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def site(built_book: str) -> Iterator[str]:
+    """The built book over http; its address, without a slash at the end."""
+    handler = partial(SilentHandler, directory=book.HTML)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    """Serves files without a word."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""

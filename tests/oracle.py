@@ -1,0 +1,212 @@
+"""PyTorch as the oracle: functions run in a process of their own for each capability; this process needs no torch.
+
+``ask("AVX2", quantize_per_tensor, x, ...)`` calls the function where ATEN_CPU_CAPABILITY was set before torch was
+imported. The functions stand at the top of a module, so that they can be sent; they return NumPy arrays.
+"""
+
+import functools
+import importlib.util
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from strategies import arranged
+
+CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
+FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}
+COMPARED: Counter[str] = Counter()  # operator -> values compared with PyTorch, live or recorded
+
+
+def unavailable(capability: str) -> str | None:
+    """Why PyTorch cannot be asked with this capability here, or None. One that the CPU lacks must never run."""
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed"
+    if FLAGS[capability] not in cpu_flags():
+        return "this CPU has no " + capability.replace("AVX512", "AVX-512")
+    return None
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """What the CPU can do, from /proc/cpuinfo (Linux)."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def start() -> None:
+    """Import torch in the processes of all capabilities at once, ahead of the first question."""
+    for capability in CAPABILITIES:
+        if not unavailable(capability):
+            _pool(capability).submit(int)
+
+
+def ask(capability: str, function: Callable[..., Any], *args: Any, engine: str = "fbgemm", threads: int = 1) -> Any:
+    """Call function(*args) where PyTorch runs with this capability, engine and number of threads."""
+    return _pool(capability).submit(_call, function, args, engine, threads).result()
+
+
+def compare(operator: str, ours: Any, theirs: Any, what: object = "") -> None:
+    """Assert equal shapes, dtypes and every value, NaN equal to NaN; count them for the summary."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape, f"{operator} {what}: shape {ours.shape}, PyTorch {theirs.shape}"
+    assert ours.dtype == theirs.dtype, f"{operator} {what}: dtype {ours.dtype}, PyTorch {theirs.dtype}"
+    both_nan = (ours != ours) & (theirs != theirs)
+    differ = np.argwhere((ours != theirs) & ~both_nan)
+    COMPARED[operator] += ours.size
+    if len(differ):
+        first = tuple(differ[0])
+        raise AssertionError(
+            f"{operator} {what}: {len(differ)} of {ours.size} values differ from PyTorch; "
+            f"at {first}: {ours[first]!r}, PyTorch {theirs[first]!r}"
+        )
+
+
+@functools.cache
+def _pool(capability: str) -> ProcessPoolExecutor:
+    reason = unavailable(capability)
+    if reason:
+        raise RuntimeError(f"refused to run PyTorch with {capability}: {reason}")
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_start, initargs=(capability,))
+
+
+def _start(capability: str) -> None:
+    os.environ["ATEN_CPU_CAPABILITY"] = capability.lower()
+    warnings.filterwarnings("ignore", message=".*deprecated", category=UserWarning)
+    import torch
+
+    if torch.backends.cpu.get_cpu_capability() != capability:
+        raise RuntimeError(f"asked PyTorch for {capability}, it runs {torch.backends.cpu.get_cpu_capability()}")
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], engine: str, threads: int) -> Any:
+    import torch
+
+    torch.backends.quantized.engine = engine
+    torch.set_num_threads(threads)
+    return function(*args)
+
+
+# What PyTorch is asked. ``layout`` is a name that strategies.arranged knows: strides do not survive being sent.
+
+
+def quantize_per_tensor(x: Any, scale: float, zero_point: int, dtype: str, layout: str = "contiguous") -> Any:
+    """codes, real numbers, strides of both."""
+    import torch
+
+    t = torch.from_numpy(arranged(x, layout))
+    return _answer(torch.quantize_per_tensor(t, scale, zero_point, getattr(torch, dtype)))
+
+
+def quantize_per_channel(
+    x: Any, scales: Any, zero_points: Any, axis: int, dtype: str, layout: str = "contiguous"
+) -> Any:
+    """codes, real numbers, strides of both; or the message of PyTorch's refusal."""
+    import torch
+
+    t = torch.from_numpy(arranged(x, layout))
+    s, z = torch.from_numpy(scales), torch.from_numpy(zero_points)
+    try:
+        return _answer(torch.quantize_per_channel(t, s, z, axis, getattr(torch, dtype)))
+    except RuntimeError as error:
+        return str(error)
+
+
+def dequantize(codes: Any, scale: Any, zero_point: Any, axis: int | None = None) -> Any:
+    """The real numbers of given codes, per tensor or per channel."""
+    import torch
+
+    q = torch.from_numpy(codes)
+    if axis is None:
+        return torch._make_per_tensor_quantized_tensor(q, scale, zero_point).dequantize().numpy()
+    s, z = torch.from_numpy(scale), torch.from_numpy(zero_point)
+    return torch._make_per_channel_quantized_tensor(q, s, z, axis).dequantize().numpy()
+
+
+def add(a: Any, b: Any, layout: str = "contiguous") -> Any:
+    """a and b: (codes, scale, zero point), b with the result's scale and zero point after them; codes and strides."""
+    import torch
+
+    qa, qb = (torch._make_per_tensor_quantized_tensor(torch.from_numpy(t[0]), t[1], t[2]) for t in (a, b))
+    if layout == "channels_last":
+        last = {4: torch.channels_last, 5: torch.channels_last_3d}[qa.ndim]
+        qa, qb = qa.contiguous(memory_format=last), qb.contiguous(memory_format=last)
+    out = torch.ops.quantized.add(qa, qb, *b[3:])
+    return out.int_repr().numpy(), out.stride()
+
+
+def there_and_back(x: Any, scale: Any, zero_point: Any, dtype: str, axis: int | None, change: str) -> None:
+    """from_torch and to_torch of one tensor, sliced, transposed or expanded: same codes, strides and parameters."""
+    import torch
+
+    import qlearn
+
+    kind = getattr(torch, dtype)
+    if axis is None:
+        t = torch.quantize_per_tensor(torch.from_numpy(x), scale, zero_point, kind)
+    else:
+        t = torch.quantize_per_channel(
+            torch.from_numpy(x), torch.from_numpy(scale), torch.from_numpy(zero_point), axis, kind
+        )
+    if change == "channels_last":
+        t = t.contiguous(memory_format=torch.channels_last)
+    elif change == "transposed":
+        t = t.transpose(0, -1)
+    elif change == "sliced":
+        t = t[..., ::2]
+    elif change == "expanded":
+        t = t.expand(3, *t.shape)
+    q = qlearn.from_torch(t)
+    back = q.to_torch()
+    assert q.dtype == dtype and q.shape == tuple(t.shape) and q.strides == t.stride()
+    assert back.dtype == t.dtype and back.stride() == t.stride() and back.qscheme() == t.qscheme()
+    assert np.array_equal(q.int_repr(), t.int_repr().numpy()) and torch.equal(back.int_repr(), t.int_repr())
+    assert np.array_equal(q.dequantize(), t.dequantize().numpy())
+    if axis is None:
+        assert q.q_scale() == t.q_scale() == back.q_scale() == scale
+        assert q.q_zero_point() == t.q_zero_point() == back.q_zero_point() == zero_point
+    else:
+        assert q.q_per_channel_axis() == t.q_per_channel_axis() == back.q_per_channel_axis() == axis
+        for name in ("q_per_channel_scales", "q_per_channel_zero_points"):
+            ours, theirs, again = getattr(q, name)(), getattr(t, name)(), getattr(back, name)()
+            assert np.array_equal(ours, theirs.numpy()) and torch.equal(theirs, again)
+            assert ours.dtype == theirs.numpy().dtype and again.dtype == theirs.dtype
+
+
+def refusals() -> dict[str, str]:
+    """What from_torch says to tensors that it does not take."""
+    import torch
+
+    import qlearn
+
+    x, one = torch.ones(2, 4), torch.ones(2)
+    wrong = {
+        "not quantized": x,
+        "not a tensor": np.ones(3),
+        "quint4x2": torch.quantize_per_tensor(x, 0.1, 0, torch.quint4x2),
+        "float zero points": torch.quantize_per_channel(x, one, one, 0, torch.quint8),
+    }
+    found = {}
+    for name, value in wrong.items():
+        try:
+            found[name] = repr(qlearn.from_torch(value))
+        except (TypeError, NotImplementedError) as error:
+            found[name] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def machine() -> Any:
+    """Machine.from_torch() in the asked process."""
+    import qlearn
+
+    return qlearn.Machine.from_torch()
+
+
+def _answer(t: Any) -> Any:
+    real = t.dequantize()
+    return t.int_repr().numpy(), real.numpy(), t.stride(), real.stride()

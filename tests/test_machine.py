@@ -1,0 +1,105 @@
+"""machine.py: where bodies and tails lie, as PyTorch's own sums show; settings that do not exist are refused."""
+
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import ask, compare
+
+from qlearn import Machine, recordings
+
+
+def recorded_paths() -> list[tuple[str, int, int]]:
+    keys = [key.split("/") for key in recordings.load("machine")]
+    return [(capability, int(n), int(threads)) for capability, kind, *rest in keys if kind == "paths"
+            for n, threads in [rest]]  # fmt: skip
+
+
+@pytest.mark.parametrize(("capability", "n", "threads"), recorded_paths())
+def test_paths_are_those_that_pytorch_took(capability: str, n: int, threads: int) -> None:
+    """The recorded sums of one repeated pair, which change value where the path changes."""
+    recorded = recordings.load("machine")[f"{capability}/paths/{n}/{threads}"]
+    machine = Machine("fbgemm", capability.upper(), threads)
+    body = np.zeros(n, bool)
+    for start, stop, is_body in recorded:
+        body[start:stop] = is_body
+    compare("paths, recorded", machine.in_body(n), body)
+
+
+@given(st.integers(0, 300_000), st.integers(1, 9))
+def test_paths_cover_all_elements_once(n: int, threads: int) -> None:
+    machine = Machine("x86", "AVX2", threads)
+    paths = machine.paths(n)
+    assert [start for start, *_ in paths] == [0, *(stop for _, stop, _ in paths)][: len(paths)]
+    assert (paths[-1][1] if paths else 0) == n
+    assert all((stop - start) % 64 == 0 for start, stop, path in paths if path == "body")
+    assert all(0 < stop - start < 64 for start, stop, path in paths if path == "tail")
+    assert machine.in_body(n).sum() == sum(stop - start for start, stop, path in paths if path == "body")
+
+
+def test_paths_of_known_sizes() -> None:
+    one, two = Machine("x86", "AVX2", 1), Machine("x86", "AVX2", 2)
+    assert one.paths(0) == []
+    assert one.paths(63) == [(0, 63, "tail")]
+    assert one.paths(64) == [(0, 64, "body")]
+    assert one.paths(65) == [(0, 64, "body"), (64, 65, "tail")]
+    assert two.paths(32768) == one.paths(32768) == [(0, 32768, "body")]
+    assert two.paths(65573) == [
+        (0, 32768, "body"), (32768, 32787, "tail"), (32787, 65555, "body"), (65555, 65573, "tail")
+    ]  # fmt: skip
+
+
+def test_default_is_fixed() -> None:
+    assert Machine.default() == Machine("x86", "AVX512", 1, True)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("engine", ["fbgemm", "x86", "onednn", "qnnpack"])
+def test_from_torch(capability: str, engine: str) -> None:
+    found = ask(capability, oracle.machine, engine=engine, threads=2)
+    assert (found.engine, found.capability, found.threads) == (engine, capability, 2)
+    assert found.vnni == ("avx512_vnni" in oracle.cpu_flags())
+
+
+def test_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        Machine.default().threads = 2  # type: ignore[misc]
+
+
+@given(st.text())
+def test_unknown_engine(engine: str) -> None:
+    with pytest.raises(ValueError, match="engine must be one of fbgemm, x86, onednn, qnnpack, got"):
+        Machine(engine + "?", "AVX2", 1)
+
+
+@given(st.sampled_from(["avx2", "AVX", "avx512", "", "VSX", "NEON"]))
+def test_unknown_capability(capability: str) -> None:
+    with pytest.raises(ValueError, match="capability must be one of DEFAULT, AVX2, AVX512, got"):
+        Machine("x86", capability, 1)
+
+
+@given(st.integers(max_value=0))
+def test_too_few_threads(threads: int) -> None:
+    with pytest.raises(ValueError, match=f"threads must be at least 1, got {threads}"):
+        Machine("x86", "AVX2", threads)
+
+
+@given(st.one_of(st.floats(), st.text(), st.none(), st.booleans()))
+def test_threads_that_are_no_integer(threads: Any) -> None:
+    with pytest.raises(TypeError, match="threads must be an integer, got"):
+        Machine("x86", "AVX2", threads)
+
+
+@pytest.mark.parametrize("vnni", [1, None, "yes"])
+def test_vnni_that_is_no_bool(vnni: Any) -> None:
+    with pytest.raises(TypeError, match="vnni must be True or False, got"):
+        Machine("x86", "AVX2", 1, vnni)
+
+
+@given(st.integers(max_value=-1))
+def test_negative_size(n: int) -> None:
+    with pytest.raises(ValueError, match=f"n must not be negative, got {n}"):
+        Machine.default().paths(n)
