@@ -110,7 +110,10 @@ function render({ model, el }) {
     const shapes = [];
     const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
     const line = (x1, y1, x2, y2, color, more = {}) => add("line", { x1, y1, x2, y2, stroke: `var(--${color})`, ...more });
-    const word = (x, y, text, more = {}) => add("text", { x, y, "text-anchor": x < 46 ? "start" : x > width - 46 ? "end" : "middle", ...more }, text);
+    const word = (x, y, text, more = {}) => {
+      const [anchor, aside] = x < 46 ? ["start", 7] : x > width - 46 ? ["end", -7] : ["middle", 0];
+      add("text", { x: x + aside, y, "text-anchor": anchor, ...more }, text);
+    };
 
     // what the codes reach, and beyond: clamped
     const reach = [(grid.clamp[0] - zeroPoint) * scale, (grid.clamp[1] - zeroPoint) * scale];
@@ -142,9 +145,6 @@ function render({ model, el }) {
     const codes = [Math.max(grid.clamp[0], Math.ceil(left / scale) + zeroPoint), Math.min(grid.clamp[1], Math.floor(right / scale) + zeroPoint)];
     if (cell >= 2.2) for (let c = codes[0]; c <= codes[1]; c += 1) line(px((c - zeroPoint) * scale), BASE + 3, px((c - zeroPoint) * scale), RULER, c > grid.codes[1] ? "tie" : "ink", { "stroke-width": cell > 5 ? 1.4 : 0.8 });
     else add("rect", { x: from, y: BASE + 3, width: Math.max(1, to - from), height: RULER - BASE - 3, fill: "var(--soft)", opacity: 0.75 });
-    for (const [c, x, anchor] of [[codes[0], from + 6, "start"], [codes[1], to - 6, "end"]]) {
-      if (Math.abs(x - px(0)) > 84) word(x, RULER + 14, sayAll(c), { class: "ql-number", "text-anchor": anchor });
-    }
     word(px(0), RULER + 14, `0 is code ${sayAll(zeroPoint)}`, { class: "ql-strong" });
     line(px(0), BASE - 4, px(0), RULER, "ink", { "stroke-width": 2 });
 
@@ -231,7 +231,7 @@ function render({ model, el }) {
     label: "Codes", options: GRIDS.map((grid) => grid.name), chosen: model.get("grid"),
     choose: (i) => { model.set("grid", i); model.save_changes(); },
   });
-  const table = comparison(["who", "scale", "zero point", "mean squared error"]);
+  const table = comparison(["who", "scale", "zero point", "squared error"]);
   const words = frame(el, sampleChoice.root, root, legend([["ours", "━"], "this page"], [["torch", "•"], "PyTorch, recorded"], [["clamped", "▨"], "clipped"]),
     html("div", { class: "ql-controls" }, ...ends.map((end) => end.root)), observerChoice.root, gridChoice.root, bars, table.root);
 
@@ -248,7 +248,7 @@ function render({ model, el }) {
     sampleChoice.update(model.get("sample"));
     gridChoice.update(model.get("grid"));
     observerChoice.update(sample.picks.findIndex(([a, b]) => a === low && b === high));
-    const row = (name, kind, { scale, zeroPoint, error }) => [name, kind, scale.toPrecision(9), sayAll(zeroPoint), power(error, 10)];
+    const row = (name, kind, { scale, zeroPoint, error }) => [name, kind, scale.toPrecision(9), sayAll(zeroPoint), power(error, 7)];
     const rows = [row("this page", "ours", { ...found, error: found.total })];
     rows.push(theirs ? row("PyTorch, recorded", "torch", theirs) : ["PyTorch, recorded", "torch", "–", "–", "–"]);
     if (live) rows.push(row(`PyTorch ${live.version}, running`, "torch", live));
@@ -277,7 +277,7 @@ export function sentence(sample, grid, low, high, found, theirs) {
   parts.push(clipped === 0
     ? "None is clipped: all of the error is rounding."
     : `${clipped.toLocaleString("en-US")} of ${values.toLocaleString("en-US")} ${clipped === 1 ? "is" : "are"} clipped, and ${clipped === 1 ? "makes" : "make"} ${say((100 * clipping) / total, 3)} % of the error.`);
-  if (above > 0) parts.push(`${above.toLocaleString("en-US")} get${above === 1 ? "s" : ""} a code above ${grid.codes[1]}, which reduce_range was to prevent: it narrows the scale and clamps nothing.`);
+  if (above > 0) parts.push(`${above.toLocaleString("en-US")} get${above === 1 ? "s" : ""} a code above ${grid.codes[1]}: reduce_range widens the step, it clamps nothing.`);
   if (theirs) {
     const same = theirs.scale === scale && theirs.zeroPoint === zeroPoint && theirs.error === total;
     parts.push(same ? "PyTorch’s three numbers are the same, to the last bit." : "PyTorch’s numbers are others: a defect of this page.");
