@@ -1,0 +1,78 @@
+"""Each page as a reader opens it: in a browser, over http and from a file, wide and narrow, light and dark."""
+
+import pytest
+from browser import Watch, move
+
+import book
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("built_book")]
+
+PAGES = sorted(path.stem for path in (book.ROOT / "book").glob("*.md"))
+LIVE = [name for name in book.chapters() if "qlearn.widgets" in (book.ROOT / "book" / f"{name}.md").read_text()]
+
+
+def address(scheme, name, request):
+    own = request.getfixturevalue("site") if scheme == "http" else book.HTML.as_uri()
+    return own, f"{own}/book/{name}.html"
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_asks_no_other_host_and_logs_no_error(scheme, name, browser, request):
+    own, url = address(scheme, name, request)
+    page = browser.new_page()
+    watch = Watch(page, own)
+    page.goto(url)
+    page.wait_for_load_state("networkidle")
+    assert not watch.outside
+    assert not watch.errors
+    page.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_its_window(name, width, theme, browser, site):
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page.goto(f"{site}/book/{name}.html")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for text in page.locator(".ql-picture text").all():
+        box = text.bounding_box()
+        assert box is None or (box["x"] >= -1 and box["x"] + box["width"] <= width + 1), text.inner_html()
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+@pytest.mark.parametrize("name", LIVE)
+def test_each_slider_changes_the_picture_and_the_words(scheme, name, browser, request):
+    own, url = address(scheme, name, request)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    watch = Watch(page, own)
+    page.goto(url)
+    page.wait_for_selector('[data-widget="alive"]')
+    widget = page.locator(".ql-widget").first
+    assert widget.locator("input[type=range]").count() > 0
+    for slider in widget.locator("input[type=range]").all():
+        seen = set()
+        for position in (0.1, 0.9, 0.45):
+            move(slider, position)
+            page.wait_for_timeout(60)
+            seen.add(widget.locator(".ql-picture").first.inner_html() + widget.locator(".ql-words").inner_text())
+        assert len(seen) == 3, slider.evaluate("input => input.labels[0].textContent")
+    assert not watch.errors
+    page.close()
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_slider_moves_by_the_keyboard_too(name, browser, site):
+    page = browser.new_page()
+    page.goto(f"{site}/book/{name}.html")
+    page.wait_for_selector('[data-widget="alive"]')
+    slider = page.locator(".ql-widget input[type=range]").first
+    words = page.locator(".ql-words").first
+    before = words.inner_text()
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(60)
+    assert words.inner_text() != before
+    page.close()
