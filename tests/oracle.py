@@ -21,6 +21,7 @@ from strategies import arranged
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}
 COMPARED: Counter[str] = Counter()  # operator -> values compared with PyTorch, live or recorded
+DIFFERING: Counter[str] = Counter()  # operator -> how many of them differ
 
 
 def unavailable(capability: str) -> str | None:
@@ -59,6 +60,7 @@ def compare(operator: str, ours: Any, theirs: Any, what: object = "") -> None:
     both_nan = (ours != ours) & (theirs != theirs)
     differ = np.argwhere((ours != theirs) & ~both_nan)
     COMPARED[operator] += ours.size
+    DIFFERING[operator] += len(differ)
     if len(differ):
         first = tuple(differ[0])
         raise AssertionError(

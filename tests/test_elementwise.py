@@ -50,7 +50,7 @@ def test_every_pair(capability: str, engine: str, rng: np.random.Generator) -> N
 @pytest.mark.torch
 def test_sizes_and_threads(capability: str, rng: np.random.Generator) -> None:
     for i, n in enumerate((*SIZES, 100_001, 163_845)):
-        for threads in (1, 2, 3):
+        for threads in (1, 2, 3, 5):
             codes = [random_codes(rng, n, "quint8") for _ in "ab"]
             same_sum(capability, "fbgemm", threads, codes, PRESETS[i % 2], "quint8", 0, "contiguous")
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import record  # the recorder: NumPy only
 
 NAMES = ("affine", "elementwise", "machine", "rounding")
-RECORDED = [(name, capability) for name in NAMES for capability in recordings.manifest()[name]["capabilities"]]
+RECORDED = [(name, capability) for name, about in recordings.manifest().items() for capability in about["capabilities"]]
 DTYPES = ("quint8", "qint8")
 
 

@@ -1,7 +1,8 @@
 """Affine quantization: real = scale * (q - zero_point) (Chapter 1, Affine quantization).
 
 ``quantize_per_tensor``, ``quantize_per_channel`` and ``QTensor.dequantize`` give PyTorch's own integers and floats on
-x86, whatever the capability, the engine, the number of threads, or the place of an element: they take no ``machine``.
+x86-64 CPUs with AVX2, whatever the capability, the engine, the number of threads, or the place of an element: they take
+no ``machine``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The float32 steps that every kernel is made of (Chapter 2, Rounding and clamping).
 
-Each function is one step of PyTorch's arithmetic with one rounding, or none. Arrays are float32 unless a name says
-otherwise; scalars and arrays broadcast as in NumPy.
+Each function is one step of PyTorch's arithmetic with one rounding, or none. Real numbers are converted to float32 on
+the way in; scalars and arrays broadcast as in NumPy.
 """
 
 from typing import Any

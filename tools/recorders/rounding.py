@@ -24,7 +24,7 @@ KEYS = {
     "cases/tensor": "uint8 (8, 25): torch.quantize_per_tensor(x, scale, zero_point, quint8).int_repr(), row by row",
     "cases/channel": "uint8 (8, 25): torch.quantize_per_channel of all rows, a scale and a zero point for each",
     "presets": "float64 (7, 2): scale, zero point; quint8",
-    "ties/<i>/k": "float64 (32,): k of the ties at (k - zero_point) * scale, k from -0.5 or so to 255.5",
+    "ties/<i>/k": "float64 (32,): some k + 0.5 from -0.5 to 255.5; the tie is at (that - zero_point) * scale",
     "ties/<i>/x": "float32 (32, 25): float32 of the tie in the middle, 12 float32 numbers below and above it",
     "ties/<i>/tensor": "uint8 (32, 25): torch.quantize_per_tensor(x, scale, zero_point, quint8).int_repr()",
     "ties/<i>/channel": "uint8 (32, 25): torch.quantize_per_channel of the same, the same scale in each channel",
