@@ -429,6 +429,21 @@ def test_x_of_another_dtype(dtype: Any) -> None:
         qlearn.quantize_per_channel(np.ones(3, dtype), [1.0] * 3, [0] * 3, 0, "quint8")
 
 
+def test_x_of_another_library() -> None:
+    """An array-like with a dtype, as torch.Tensor is, must be float32 too."""
+
+    class Foreign:
+        def __init__(self, dtype: Any) -> None:
+            self.dtype = dtype
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return np.ones(2, self.dtype)
+
+    assert qlearn.quantize_per_tensor(Foreign(np.float32), 1.0, 0, "quint8").int_repr().tolist() == [1, 1]
+    with pytest.raises(TypeError, match="x must be float32, got float64"):
+        qlearn.quantize_per_tensor(Foreign(np.float64), 1.0, 0, "quint8")
+
+
 @pytest.mark.parametrize("x", ["1", [[1.0], [1.0, 2.0]], [None], [1j], {}, True])
 def test_x_that_is_no_array(x: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="x must be a float32 array or Python numbers"):

@@ -277,10 +277,11 @@ def _dtype(dtype: str) -> str:
 
 
 def _real(x: npt.ArrayLike) -> Floats:
-    if isinstance(x, np.ndarray | np.generic):
-        if x.dtype != np.float32:
-            raise TypeError(f"x must be float32, got {x.dtype}; convert it with x.astype(np.float32)")
-        return np.asarray(x)
+    if hasattr(x, "dtype"):  # an array of any library
+        array = np.asarray(x)
+        if array.dtype != np.float32:
+            raise TypeError(f"x must be float32, got {array.dtype}; convert it to float32 first")
+        return array
     with np.errstate(over="ignore"):
         return _number("x", x, "fiu", "a float32 array or Python numbers").astype(np.float32)
 
@@ -297,6 +298,7 @@ def _number(name: str, value: Any, kinds: str, what: str) -> npt.NDArray[Any]:
 
 
 def check_scale(scale: Any) -> float:
+    """The scale as a float, or a TypeError or ValueError that says what it must be."""
     array = _number("scale", scale, "fiu", "a real number")
     if array.ndim != 0:
         raise ValueError(f"scale must be one number, got an array of shape {array.shape}")
@@ -321,6 +323,7 @@ def _positive(name: str, scales: npt.NDArray[Any]) -> None:
 
 
 def check_zero_point(zero_point: Any, dtype: str) -> int:
+    """The zero point as an int, or a TypeError or ValueError that says what it must be."""
     array = _number("zero_point", zero_point, "iu", "an integer")
     if array.ndim != 0:
         raise ValueError(f"zero_point must be one integer, got an array of shape {array.shape}")
