@@ -81,8 +81,9 @@ function render({ model, el }) {
   const move = (low, high) => { model.set("low", low); model.set("high", high); model.save_changes(); };
   const moveTo = (end, place) => {
     const { sample, low, high } = state();
-    if (end === "low") move(Math.min(valueAt(sample, place), high), high);
-    else move(low, Math.max(valueAt(sample, place), low));
+    const value = valueAt(sample, place); // an end that meets the other pushes it
+    if (end === "low") move(value, Math.max(value, high));
+    else move(Math.min(low, value), value);
   };
   const pick = (sample, i) => move(...sample.picks[i]);
 
@@ -179,7 +180,7 @@ function render({ model, el }) {
       add("circle", { cx: x, cy: GRIP, r: 10, fill: "var(--ink)", style: "cursor: ew-resize" });
       add("path", { d: `M${x - 2} ${GRIP - 4} l-4 4 l4 4 M${x + 2} ${GRIP - 4} l4 4 l-4 4`, fill: "none", stroke: "var(--card)", "stroke-width": 1.5, "pointer-events": "none" });
       const close = px(high) - px(low) < 70;
-      add("text", { x, y: GRIP + 28, class: "ql-number ql-strong", "text-anchor": x < 46 ? "start" : x > width - 46 ? "end" : close ? (end === "low" ? "end" : "start") : "middle" }, say(value, 4));
+      add("text", { x, y: GRIP + 28, class: "ql-number ql-strong", "text-anchor": x < 58 ? "start" : x > width - 58 ? "end" : close ? (end === "low" ? "end" : "start") : "middle" }, say(value, 4));
     }
     return { height: GRIP + 34, children: shapes };
   };
@@ -248,7 +249,7 @@ function render({ model, el }) {
     sampleChoice.update(model.get("sample"));
     gridChoice.update(model.get("grid"));
     observerChoice.update(sample.picks.findIndex(([a, b]) => a === low && b === high));
-    const row = (name, kind, { scale, zeroPoint, error }) => [name, kind, scale.toPrecision(9), sayAll(zeroPoint), power(error, 7)];
+    const row = (name, kind, { scale, zeroPoint, error }) => [name, kind, scale.toPrecision(9), sayAll(zeroPoint), power(error, 5)];
     const rows = [row("this page", "ours", { ...found, error: found.total })];
     rows.push(theirs ? row("PyTorch, recorded", "torch", theirs) : ["PyTorch, recorded", "torch", "–", "–", "–"]);
     if (live) rows.push(row(`PyTorch ${live.version}, running`, "torch", live));

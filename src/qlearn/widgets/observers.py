@@ -43,7 +43,6 @@ class Range(Widget):
         arrays = {key.removeprefix("avx2/"): array for key, array in recordings.load("range").items()}
         names = [str(name) for name in arrays["names"]]
         samples = [_about(name, {part: arrays[f"{i}/{part}"] for part in PARTS}) for i, name in enumerate(names)]
-        low, high = samples[traits.get("sample", 0)]["picks"][0]
 
         def packed(part: str, kind: str) -> bytes:
             return b"".join(arrays[f"{i}/{part}"].astype(kind).tobytes() for i in range(len(names)))
@@ -54,8 +53,10 @@ class Range(Widget):
             scales=packed("scale", "<f4"),
             zero_points=packed("zero_point", "<i2"),
             errors=packed("error", "<f8"),
-            **{"low": low, "high": high, **traits},
+            **traits,
         )
+        low, high = self.samples[self.sample]["picks"][0]  # what MinMaxObserver picks
+        self.low, self.high = traits.get("low", low), traits.get("high", high)
 
     @traitlets.validate("low", "high")
     def _finite(self, proposal: dict[str, Any]) -> float:
@@ -76,12 +77,16 @@ class Range(Widget):
 
         warnings.filterwarnings("ignore", message="Please use quant_min")  # reduce_range is the subject here
         options = {name: getattr(torch, str(value), value) for name, value in GRIDS[question["grid"]].items()}
-        x = torch.from_numpy(np.frombuffer(self.values, "<f4").reshape(len(self.samples), -1)[question["sample"]].copy())
+        x = torch.from_numpy(
+            np.frombuffer(self.values, "<f4").reshape(len(self.samples), -1)[question["sample"]].copy()
+        )
         observer = MinMaxObserver(**options)
         observer(torch.tensor([question["low"], question["high"]], dtype=torch.float32))
         scale, zero_point = (number.item() for number in observer.calculate_qparams())
         if "quant_max" in options:  # quantize_per_tensor clamps where the dtype ends, fake_quantize where it is told
-            back = torch.fake_quantize_per_tensor_affine(x, scale, zero_point, options["quant_min"], options["quant_max"])
+            back = torch.fake_quantize_per_tensor_affine(
+                x, scale, zero_point, options["quant_min"], options["quant_max"]
+            )
         else:
             back = torch.quantize_per_tensor(x, scale, zero_point, options["dtype"]).dequantize()
         error = (x - back).numpy().astype(np.float64)
