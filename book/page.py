@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import warnings
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import HTML, display
+from IPython.display import HTML, Javascript, display
 from myst_nb import glue as _glue
 
 # Told once, in the first chapter: PyTorch is going to remove its quantized tensors.
@@ -49,7 +50,9 @@ matplotlib.rcParams.update(
         "axes.titlelocation": "left",
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.prop_cycle": matplotlib.cycler(color=[COLORS[name] for name in ("ours", "torch", "tie", "wrong", "clamped")]),
+        "axes.prop_cycle": matplotlib.cycler(
+            color=[COLORS[name] for name in ("ours", "torch", "tie", "wrong", "clamped")]
+        ),
         "axes.unicode_minus": True,
         "xtick.color": COLORS["soft"],
         "ytick.color": COLORS["soft"],
@@ -76,10 +79,29 @@ def show(figure: plt.Figure, description: str) -> None:
     display(HTML(f'<div class="ql-figure">{drawing}</div>'))
 
 
+# In a built page the book's tools put a glued number into its sentence. A notebook shows the bare role there: text that
+# ends in "{glue:text}" and the name as code. This puts the number in its place, wherever and whenever that text appears.
+IN_NOTEBOOK = """(values) => {
+  const glued = (window.glued ??= {});
+  Object.assign(glued, values);
+  const place = () => document.querySelectorAll(".jp-RenderedMarkdown code").forEach((code) => {
+    const before = code.previousSibling;
+    if (!before?.textContent.endsWith("{glue:text}") || !(code.textContent in glued)) return;
+    before.textContent = before.textContent.slice(0, -"{glue:text}".length);
+    code.replaceWith(glued[code.textContent]);
+  });
+  window.placeGlued?.disconnect();
+  window.placeGlued = new MutationObserver(place);
+  window.placeGlued.observe(document.body, { childList: true, subtree: true });
+  place();
+}"""
+
+
 def glue(**values: Any) -> None:
-    """Name numbers for the prose: ``{glue:text}`name``` puts one into a sentence."""
+    """Name numbers for the prose: ``{glue:text}`name``` puts one into a sentence. For cells that the page leaves out."""
     for name, value in values.items():
         _glue(name, value, display=False)
+    display(Javascript(f"({IN_NOTEBOOK})({json.dumps({name: str(value) for name, value in values.items()})})"))
 
 
 def dots(cells: np.ndarray) -> str:
