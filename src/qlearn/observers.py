@@ -342,6 +342,8 @@ class HistogramObserver(_Observer):
             raise ValueError(f"bins is {bins}; at least 1 is needed")
         if bins >= 2**15:
             raise NotImplementedError(f"bins is {bins}; from 32768 on PyTorch's sums depend on the threads")
+        if not isinstance(machine, Machine | None):
+            raise TypeError(f"machine is {machine!r}; a qlearn.Machine is needed, or None for Machine.default()")
         self.machine = Machine.default() if machine is None else machine
         self.histogram: Float32Array = np.zeros(self.bins, f32)
 
@@ -428,9 +430,8 @@ class HistogramObserver(_Observer):
         Source: ``HistogramObserver._compute_quantization_error``.
         """
         self._require_values()
-        for name, value in (("start_bin", start_bin), ("end_bin", end_bin)):
-            if not 0 <= value < self.bins:
-                raise ValueError(f"{name} is {value}; there are bins 0 to {self.bins - 1}")
+        if not 0 <= start_bin <= end_bin < self.bins:
+            raise ValueError(f"start_bin is {start_bin} and end_bin is {end_bin}; there are bins 0 to {self.bins - 1}")
         levels = 2**32 if self.dtype == "qint32" else 256
         width64 = (float(self.max_val) - float(self.min_val)) / self.bins
         step64 = width64 * (end_bin - start_bin + 1) / levels
