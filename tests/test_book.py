@@ -15,31 +15,33 @@ pytestmark = [pytest.mark.book, pytest.mark.usefixtures("built_book")]
 
 
 class Outline(HTMLParser):
-    """The ids and links of a page, and the text of each cell output."""
+    """The ids and links of a page, and each text that a cell printed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
-        self.outputs: list[str] = []
-        self._depth = 0
+        self.printed: list[str] = []
+        self._divs = 0  # how deep in a cell's output
+        self._pre = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         self.ids |= {value for name in ("id", "name") if (value := values.get(name))}
         self.links += [value for name in ("href", "src") if (value := values.get(name))]
-        if self._depth:
-            self._depth += tag == "div"
-        elif "cell_output" in (values.get("class") or "").split():
-            self._depth = 1
-            self.outputs.append("")
+        if tag == "div" and (self._divs or "cell_output" in (values.get("class") or "").split()):
+            self._divs += 1
+        if tag == "pre" and self._divs:
+            self._pre = True
+            self.printed.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        self._depth -= bool(self._depth and tag == "div")
+        self._divs -= bool(self._divs and tag == "div")
+        self._pre = self._pre and tag != "pre"
 
     def handle_data(self, data: str) -> None:
-        if self._depth:
-            self.outputs[-1] += data
+        if self._pre:
+            self.printed[-1] += data
 
 
 @cache
@@ -68,9 +70,9 @@ def test_no_broken_link():
 
 @pytest.mark.parametrize("name", chapters())
 def test_outputs_are_what_a_reader_should_see(name):
-    outputs = outline(HTML / "book" / f"{name}.html").outputs
-    assert any("Yes: " in text for text in outputs) or name == "index", "the exercises' solutions are checked"
-    for text in outputs:
+    printed = outline(HTML / "book" / f"{name}.html").printed
+    assert any("Yes: " in text for text in printed) or name == "index", "the exercises' solutions are checked"
+    for text in printed:
         assert not re.search(r"Not yet:|Traceback|Warning|Error", text), text
         assert text.count("\n") <= 40, f"an output longer than a screen: {text[:200]}"
 

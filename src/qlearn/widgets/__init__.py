@@ -1,4 +1,4 @@
-"""Interactive figures, one for each chapter: alive in a static page, beside the real PyTorch where there is a kernel."""
+"""Interactive figures, one a chapter: alive in a static page, beside the real PyTorch where there is a kernel."""
 
 from .affine import Grid
 from .observers import Range
