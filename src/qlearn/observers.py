@@ -317,7 +317,9 @@ class RangeSearch:
     max_val: np.float32
     start_bin: int
     end_bin: int
-    steps: tuple[tuple[int, int, float], ...]  # (start_bin, end_bin, error) of each range tried; the last was refused
+    steps: tuple[
+        tuple[int, int, float], ...
+    ]  # (start_bin, end_bin, error) of each range tried, the last perhaps refused
 
 
 class HistogramObserver(_Observer):
@@ -327,9 +329,9 @@ class HistogramObserver(_Observer):
     ``[min_val, max_val]``; ``bin_edges()``, ``bin_errors()`` and ``search()`` show the way to the scale.
     Chapter 3. Source: ``observer.py``, ``HistogramObserver``.
 
-    Two steps depend on the machine's capability, none on its engine or threads. Capability "DEFAULT": ``linspace``
-    rounds the product and the sum; "AVX2" and "AVX512": it rounds once, a fused multiply-add. And a float32 sum runs
-    in 8 lanes, on "AVX512" in 16. AVX512's two are read in PyTorch's source.
+    One step depends on the machine's capability, none on its engine or threads: when the range grows, ``linspace``
+    rounds the product and the sum on "DEFAULT", and once, a fused multiply-add, on "AVX2" and "AVX512". PyTorch has no
+    AVX-512 kernels for ``linspace`` and ``sum``; it takes those for AVX2.
 
     The search assumes 256 integers (quint8, qint8) even if ``reduce_range`` or ``quant_min`` leave fewer: PyTorch's
     way. Raises ValueError when the range times ``bins`` overflows float32, where PyTorch counts every value in bin 0.
@@ -366,7 +368,7 @@ class HistogramObserver(_Observer):
         if low == self.min_val and high == self.max_val:
             return self.histogram
         if self.min_val == self.max_val:
-            return _histc(self.min_val, self.bins, low, high) * self._sum(self.histogram)
+            return _histc(self.min_val, self.bins, low, high) * _sum(self.histogram)
         # Each bin is cut into 16 thin ones, and each thin one goes where its middle lies.
         thin = np.repeat(self.histogram, 16) / f32(16)  # (16 * bins,)
         width = (self.max_val - self.min_val) / f32(16 * self.bins)
@@ -394,7 +396,7 @@ class HistogramObserver(_Observer):
         """
         self._require_values()
         cumulated = np.cumsum(self.histogram, dtype=np.float64).astype(f32).tolist()
-        total = float(self._sum(self.histogram))
+        total = float(_sum(self.histogram))
         alpha, beta, step = 0.0, 1.0, 1e-5
         start, end = 0, self.bins - 1
         least = math.inf
@@ -410,7 +412,7 @@ class HistogramObserver(_Observer):
                 beta -= step
             if candidate == (start, end):
                 continue
-            error = float(self._sum(self.bin_errors(*candidate)))
+            error = float(_sum(self.bin_errors(*candidate)))
             steps.append((*candidate, error))
             if error > least:
                 break
@@ -452,9 +454,6 @@ class HistogramObserver(_Observer):
 
     def _linspace(self, start: Any, stop: Any, points: int) -> Float32Array:
         return _linspace(f32(start), f32(stop), points, fused=self.machine.capability != "DEFAULT")
-
-    def _sum(self, values: Float32Array) -> f32:
-        return _sum_in_lanes(values, lanes=16 if self.machine.capability == "AVX512" else 8)
 
 
 # ---------------------------------------------------------------------------------- PyTorch's steps, one by one
@@ -509,12 +508,13 @@ def _square_integral(begin: Any, end: Any) -> Any:
     return (end * end * end - begin * begin * begin) / f32(3)
 
 
-def _sum_in_lanes(values: Float32Array, lanes: int) -> f32:
+def _sum(values: Float32Array) -> f32:
     """The float32 sum of up to 32,767 values in the order of ``torch.sum``.
 
-    Four vectors of ``lanes`` values make a row. Rows are added 16 at a time, the results again 16 at a time: partial
-    sums of like size. What is left over is added first, then the four vectors, last the lanes.
+    On each capability eight lanes make a vector, four vectors a row. Rows are added 16 at a time, and the results again
+    16 at a time: partial sums of like size. What is left over comes first, then the four vectors, last the lanes.
     """
+    lanes = 8
     vectors = values.size // lanes
     rows = vectors // 4
     table = values[: rows * 4 * lanes].reshape(rows, 4, lanes)
