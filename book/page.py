@@ -65,7 +65,7 @@ warnings.filterwarnings("ignore", message="findfont")
 
 
 def show(figure: plt.Figure, description: str) -> None:
-    """Put a figure into the page as inline SVG, its text and colours the page's own, with words for those who see none."""
+    """Put a figure into the page as inline SVG in the page's font and colors, with words for those who cannot see it."""
     text = io.StringIO()
     matplotlib.rcParams["svg.hashsalt"] = description  # the same ids at each run, other ids for each figure
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -80,7 +80,7 @@ def show(figure: plt.Figure, description: str) -> None:
 
 
 # In a built page the book's tools put a glued number into its sentence. A notebook shows the bare role there: text that
-# ends in "{glue:text}" and the name as code. This puts the number in its place, wherever and whenever that text appears.
+# ends in "{glue:text}" and the name as code. This puts the number in its place, whenever that text appears.
 IN_NOTEBOOK = """(values) => {
   const glued = (window.glued ??= {});
   Object.assign(glued, values);
@@ -98,7 +98,7 @@ IN_NOTEBOOK = """(values) => {
 
 
 def glue(**values: Any) -> None:
-    """Name numbers for the prose: ``{glue:text}`name``` puts one into a sentence. For cells that the page leaves out."""
+    """Name numbers for the prose, where ``{glue:text}`name``` puts them; for cells that the page leaves out."""
     for name, value in values.items():
         _glue(name, value, display=False)
     display(Javascript(f"({IN_NOTEBOOK})({json.dumps({name: str(value) for name, value in values.items()})})"))

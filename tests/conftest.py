@@ -13,12 +13,12 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from browser import chromium
 from playwright.sync_api import Browser
 
 import book
+import oracle
+from browser import chromium
 
 
 @pytest.fixture

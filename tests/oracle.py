@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from strategies import arranged
 
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")

@@ -3,11 +3,14 @@
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import oracle
+import qlearn
 from oracle import ask, compare
+from qlearn import QTensor, affine, recordings, rounding
 from strategies import (
     EXTREME,
     INTEGERS,
@@ -23,9 +26,6 @@ from strategies import (
     random_codes,
     zero_points,
 )
-
-import qlearn
-from qlearn import QTensor, affine, recordings, rounding
 
 SHAPES: tuple[tuple[int, ...], ...] = (
     (), (0,), (1,), (3, 0), (9,), (2, 3, 4), (2, 3, 4, 5), (2, 8, 3, 3), (1, 3, 1, 1), (4, 1, 1, 1), (3, 1, 5, 5),

@@ -2,8 +2,9 @@
 
 import importlib.util
 
-import book
 import pytest
+
+import book
 
 
 def test_cover_and_favicon_are_drawn_from_the_recordings():

@@ -9,8 +9,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-import book
 import pytest
+
+import book
 from browser import move
 
 pytestmark = [pytest.mark.browser, pytest.mark.torch]

@@ -8,15 +8,15 @@ import warnings
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import ask, compare
-from strategies import not_integers, not_numbers
 
+import oracle
+from oracle import ask, compare
 from qlearn import Machine, observers, recordings
 from qlearn.observers import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver, choose_qparams, quant_range
+from strategies import not_integers, not_numbers
 
 f32 = np.float32
 EXTREMES = (

@@ -1,9 +1,9 @@
 """Each page as a reader opens it: in a browser, over http and from a file, wide and narrow, light and dark."""
 
 import pytest
-from browser import Watch, move
 
 import book
+from browser import Watch, move
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("built_book")]
 

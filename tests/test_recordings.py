@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from oracle import ask, compare
 
+import oracle
 import qlearn
+from oracle import ask, compare
 from qlearn import Machine, QTensor, recordings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))

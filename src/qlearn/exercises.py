@@ -30,7 +30,8 @@ def check(yours: npt.ArrayLike, expected: npt.ArrayLike) -> None:
         return
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = f" at {first if len(first) > 1 else first[0]}" if first else ""
-    print(f"Not yet: {wrong.sum():,} of {right.size:,} differ; the first{where} is {mine[first]}, expected {right[first]}.")
+    count = f"{wrong.sum():,} of {right.size:,} differ"
+    print(f"Not yet: {count}; the first{where} is {mine[first]}, expected {right[first]}.")
 
 
 def _is_nan(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -66,7 +66,8 @@ def _sample(x: npt.NDArray[np.float32]) -> dict[str, Any]:
     highs = np.union1d((np.arange(above + 1) * step).astype(np.float32), np.maximum(picks[:, 1], 0))
     scale, zero_point, error = (np.empty((len(GRIDS), len(lows), len(highs)), t) for t in ("f4", "i2", "f8"))
     for at in np.ndindex(scale.shape):
-        scale[at], zero_point[at], error[at] = _cost(x, lows[at[1]], highs[at[2]], GRIDS[at[0]])
+        grid, low, high = at
+        scale[at], zero_point[at], error[at] = _cost(x, np.float32(lows[low]), np.float32(highs[high]), GRIDS[grid])
     return {
         "x": x,
         "step": step,
