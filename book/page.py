@@ -65,7 +65,7 @@ warnings.filterwarnings("ignore", message="findfont")
 
 
 def show(figure: plt.Figure, description: str) -> None:
-    """Put a figure into the page as inline SVG in the page's font and colors, with words for those who cannot see it."""
+    """Put a figure into the page as inline SVG, in its font and colors, with words for those who cannot see it."""
     text = io.StringIO()
     matplotlib.rcParams["svg.hashsalt"] = description  # the same ids at each run, other ids for each figure
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
