@@ -2,7 +2,28 @@
 
 from qlearn import observers
 from qlearn.affine import QTensor, from_torch, quantize_per_channel, quantize_per_tensor
-from qlearn.elementwise import add
+from qlearn.concatenate import cat
+from qlearn.elementwise import add, add_relu, mul, mul_relu
+from qlearn.functional import QFunctional
 from qlearn.machine import Machine
+from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 
-__all__ = ["Machine", "QTensor", "add", "from_torch", "observers", "quantize_per_channel", "quantize_per_tensor"]
+__all__ = [
+    "Machine",
+    "QFunctional",
+    "QTensor",
+    "add",
+    "add_relu",
+    "add_scalar",
+    "add_scalar_relu",
+    "cat",
+    "from_torch",
+    "mul",
+    "mul_relu",
+    "mul_scalar",
+    "mul_scalar_relu",
+    "observers",
+    "quantize_per_channel",
+    "quantize_per_tensor",
+    "relu",
+]

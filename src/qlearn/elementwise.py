@@ -1,7 +1,7 @@
-"""FloatFunctional.add on quantized tensors (Chapter 4, Adding).
+"""Sums and products of two quantized tensors (Chapter 4, Adding; Chapter 5, Multiplying, scalars, ReLU, cat).
 
-A kernel dequantizes both inputs, adds them in float32, and quantizes the sum. How it dequantizes and quantizes depends
-on the capability and on where the element lies (``Machine.paths``): each way is one small function here.
+Each way in which a kernel dequantizes, requantizes or rounds is one small function here. Which one computes an element
+depends on the capability and on where the element lies: ``Machine.path_map``.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn.affine import DTYPES, QTensor, check_scale, check_zero_point
-from qlearn.layout import from_memory_order, has_strides, in_memory_order, new_strides
-from qlearn.machine import Machine
-from qlearn.rounding import add_then_round, fma, fma_then_round, reciprocal, round_then_add, saturate
+from qlearn.iteration import broadcast_strides, inner_to_outer
+from qlearn.layout import dense_strides, laid_out, like_channels_last, strides_in_order
+from qlearn.machine import BODY, TAIL, Machine
+from qlearn.qnnpack_add import qnnpack_add
+from qlearn.rounding import add_then_round, cvtps2dq, fma, fma_then_round, reciprocal, round_then_add, saturate
 
-__all__ = ["add"]
+__all__ = ["add", "add_relu", "mul", "mul_relu"]
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
+Ints = npt.NDArray[np.int32]
+Shape = tuple[int, ...]
+
+BLOCKS = {"quint8": 64, "qint8": 64, "qint32": 16}
+"""Elements that a vector loop takes at once: two vectors of 32 bytes, or two of 8 integers."""
 
 
 def add(a: QTensor, b: QTensor, scale: float, zero_point: int, *, machine: Machine | None = None) -> QTensor:
@@ -30,38 +37,68 @@ def add(a: QTensor, b: QTensor, scale: float, zero_point: int, *, machine: Machi
     - DEFAULT, vector body: dequantize (q - z) * s; quantize rint(fma(x, r, zero_point)).
     - scalar tail: dequantize (q - z) * s; quantize rint(x * r + zero_point), rounded after each step.
 
-    Then the result is clamped to the dtype. Source: ``QuantizedOpKernels.cpp`` qadd_kernel (compiled for DEFAULT and
-    AVX2; AVX512 runs the AVX2 one), ``vec256_qint.h``, ``AffineQuantizerBase.cpp``.
+    Then the result is clamped to the dtype. qint32 is quantized as in the tail, in the body too. The engine qnnpack
+    adds quint8 tensors of one shape in integers (``qlearn.qnnpack_add``); all else it leaves to this kernel. Source:
+    ``BinaryOps.cpp`` qadd; ``QuantizedOpKernels.cpp`` qadd_kernel (compiled for DEFAULT and AVX2; AVX512 runs the AVX2
+    one), ``vec256_qint.h``, ``AffineQuantizerBase.cpp``.
 
     Args:
-        a, b: per-tensor QTensors of the same shape, dtype ("quint8" or "qint8") and memory format, dense.
+        a, b: per-tensor QTensors of one dtype, any strides; their shapes broadcast as in NumPy.
         scale: of the result; positive and finite, as float32 too.
         zero_point: of the result; an integer within the dtype.
         machine: whose arithmetic; None is ``Machine.default()``.
 
     Returns:
-        A QTensor of the inputs' shape, dtype and memory format.
+        A QTensor of the dtype and of the common shape; in a's memory format (channels_last or contiguous) if that is
+        a's shape, else with its axes in the order in which TensorIterator visits those of a and b.
 
     Raises:
         TypeError: a or b is not a QTensor, machine not a Machine.
-        ValueError: shapes or dtypes differ, an input is per channel, scale or zero_point is out of its range.
-        NotImplementedError: the engine qnnpack, qint32, inputs that are neither contiguous nor channels_last, or of
-            different memory formats.
+        ValueError: shapes that do not fit, different dtypes, an input per channel, scale or zero_point out of its
+            range; what the engine qnnpack refuses (``qlearn.qnnpack_add``).
     """
-    machine = Machine.default() if machine is None else machine
-    _check_inputs(a, b, machine)
-    scale, zero_point = check_scale(scale), check_zero_point(zero_point, a.dtype)
-    inverse = reciprocal(scale)
-    a_codes, b_codes = in_memory_order(a.int_repr()), in_memory_order(b.int_repr())  # (n,), (n,)
+    return _add(a, b, scale, zero_point, machine, relu=False)
 
-    out = np.empty_like(a_codes)  # (n,)
-    for start, stop, path in machine.paths(out.size):
-        dequantize, quantize = _steps(machine.capability, path)
-        a_real, b_real = _of_each_code(dequantize, a), _of_each_code(dequantize, b)  # (256,), (256,)
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            x = a_real[a_codes[start:stop].view(np.uint8)] + b_real[b_codes[start:stop].view(np.uint8)]
-            out[start:stop] = saturate(quantize(x, inverse, zero_point), out.dtype)
-    return QTensor(from_memory_order(out, like=a.int_repr()), scale, zero_point, a.dtype)
+
+def add_relu(a: QTensor, b: QTensor, scale: float, zero_point: int, *, machine: Machine | None = None) -> QTensor:
+    """``add``, with the sum x replaced by max(x, 0) before it is quantized: torch.ops.quantized.add_relu (Chapter 4).
+
+    Args, returns, raises: as ``add``. Source: as ``add``, with ReLUFused.
+    """
+    return _add(a, b, scale, zero_point, machine, relu=True)
+
+
+def mul(a: QTensor, b: QTensor, scale: float, zero_point: int, *, machine: Machine | None = None) -> QTensor:
+    """Multiply two quantized tensors as torch.ops.quantized.mul and FloatFunctional.mul do (Chapter 5).
+
+    With c = (qa - za) * (qb - zb) in int32 and the float32 multiplier m = (sa * sb) * (1 / scale), rounded after each
+    step: clamp(rint(float32(c) * m) + zero_point), in body and tail, on every engine. The paths part only where the
+    product leaves int32 (``requantize_vector``, ``requantize_default``, ``requantize_scalar``). Source: ``qmul.cpp``
+    QMul, ``QuantizedOpKernels.cpp`` qmul_kernel, ``vec256_qint.h`` requantize_from_int, ``AffineQuantizerBase.cpp``.
+
+    Args, raises: as ``add``; the engine qnnpack refuses nothing here.
+
+    Returns:
+        A QTensor of the dtype and of the common shape, in a's memory format (channels_last or contiguous).
+
+    Raises:
+        ValueError: a is channels_last and the common shape has more dimensions, which PyTorch refuses.
+    """
+    return _mul(a, b, scale, zero_point, machine, relu=False)
+
+
+def mul_relu(a: QTensor, b: QTensor, scale: float, zero_point: int, *, machine: Machine | None = None) -> QTensor:
+    """``mul``, then max(code, zero_point): torch.ops.quantized.mul_relu (Chapter 5).
+
+    Args, returns, raises: as ``mul``. Source: as ``mul``, with ReLUFused.
+    """
+    return _mul(a, b, scale, zero_point, machine, relu=True)
+
+
+# The steps of add
+
+Dequantize = Callable[[Codes, np.float32, int], Floats]
+Quantize = Callable[[Floats, Floats, int], Codes]
 
 
 def dequantize_fused(q: Codes, scale: np.float32, zero_point: int) -> Floats:
@@ -70,8 +107,8 @@ def dequantize_fused(q: Codes, scale: np.float32, zero_point: int) -> Floats:
 
 
 def dequantize_subtract(q: Codes, scale: np.float32, zero_point: int) -> Floats:
-    """float32(q - zero_point) * scale: the difference is exact, the product is rounded once (DEFAULT, and tails)."""
-    return np.asarray((q.astype(np.int32) - zero_point).astype(np.float32) * scale)
+    """float32(q - zero_point) * scale: the difference in int32, the product rounded once (DEFAULT, and tails)."""
+    return np.asarray((q.astype(np.int32) - np.int32(zero_point)).astype(np.float32) * scale)
 
 
 def quantize_round_then_add(x: Floats, inverse: Floats, zero_point: int) -> Codes:
@@ -84,43 +121,138 @@ def quantize_add_then_round(x: Floats, inverse: Floats, zero_point: int) -> Code
     return add_then_round(x * inverse, zero_point)
 
 
-Dequantize = Callable[[Codes, np.float32, int], Floats]
-Quantize = Callable[[Floats, Floats, int], Codes]
+def _steps(dtype: str, capability: str, path: int) -> tuple[Dequantize, Quantize]:
+    dequantize: Dequantize = dequantize_subtract
+    if path == BODY and capability != "DEFAULT":
+        dequantize = dequantize_fused
+    if path == TAIL or dtype == "qint32":
+        return dequantize, quantize_add_then_round
+    return dequantize, fma_then_round if capability == "DEFAULT" else quantize_round_then_add
 
 
-def _steps(capability: str, path: str) -> tuple[Dequantize, Quantize]:
-    if path == "tail":
-        return dequantize_subtract, quantize_add_then_round
-    if capability == "DEFAULT":
-        return dequantize_subtract, fma_then_round
-    return dequantize_fused, quantize_round_then_add
+def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine | None, *, relu: bool) -> QTensor:
+    machine = Machine.of(machine)
+    shape = _common_shape(a, b)
+    scale, zero_point = check_scale(scale), check_zero_point(zero_point, a.dtype)
+    if machine.engine == "qnnpack" and a.dtype == "quint8" and a.shape == b.shape:
+        return qnnpack_add(a, b, scale, zero_point, relu=relu)
+    inverse = reciprocal(scale)
+
+    def sum_of(path: int, qa: Codes, qb: Codes) -> Codes:
+        dequantize, quantize = _steps(a.dtype, machine.capability, path)
+        x = _real(dequantize, a, qa) + _real(dequantize, b, qb)
+        if relu:
+            x = np.where(x < 0, np.float32(0), x)
+        return saturate(quantize(x, inverse, zero_point), qa.dtype)
+
+    return QTensor(_each(sum_of, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype)
 
 
-def _of_each_code(dequantize: Dequantize, t: QTensor) -> Floats:
-    """The real number of each 8-bit code, shape (256,), indexed by the code's byte."""
-    codes = np.arange(256, dtype=np.uint8).view(DTYPES[t.dtype])
-    with np.errstate(over="ignore"):
-        return dequantize(codes, np.float32(t.q_scale()), t.q_zero_point())
+def _real(dequantize: Dequantize, t: QTensor, codes: Codes) -> Floats:
+    """The real numbers of codes; those of 8 bits are looked up in a table of 256."""
+    scale, zero_point = np.float32(t.q_scale()), t.q_zero_point()
+    if t.dtype == "qint32":
+        return dequantize(codes, scale, zero_point)
+    return dequantize(np.arange(256, dtype=np.uint8).view(codes.dtype), scale, zero_point)[codes.view(np.uint8)]
 
 
-def _check_inputs(a: QTensor, b: QTensor, machine: Machine) -> None:
-    for name, t in (("a", a), ("b", b)):
-        if not isinstance(t, QTensor):
-            raise TypeError(f"{name} must be a QTensor, got {type(t).__name__}")
-        if t.qscheme() != "per_tensor_affine":
-            raise ValueError(f"{name} must be quantized per tensor, got {t.qscheme()}")
-        if t.dtype == "qint32":
-            raise NotImplementedError(f"{name} must be quint8 or qint8, got qint32")
+def _strides_of_sum(a: QTensor, b: QTensor, shape: Shape) -> tuple[int, ...]:
+    """The strides of a sum. PyTorch makes the result like a; if b is larger, it is made anew in visiting order."""
+    if a.shape == shape:
+        return dense_strides(shape, channels_last=like_channels_last(a.int_repr()))
+    inputs = [broadcast_strides(t.int_repr(), shape) for t in (a, b)]
+    return strides_in_order(shape, inner_to_outer(shape, inputs))
+
+
+# The steps of mul
+
+
+def requantize_vector(c: Ints, multiplier: np.float32, zero_point: int) -> Codes:
+    """rint(c * multiplier) + zero_point in int32; -2**31 where the product leaves int32 (AVX2 body)."""
+    return np.asarray(cvtps2dq(c.astype(np.float32) * multiplier) + np.int32(zero_point))
+
+
+def requantize_default(c: Ints, multiplier: np.float32, zero_point: int) -> Codes:
+    """rint(c * multiplier) + zero_point in float32, then int32; -2**31 where it leaves int32 (DEFAULT body)."""
+    return cvtps2dq(np.rint(c.astype(np.float32) * multiplier) + np.float32(zero_point))
+
+
+def requantize_scalar(c: Ints, multiplier: np.float32, zero_point: int) -> Codes:
+    """rint(c * multiplier) + zero_point in int64; -2**63 where the product leaves int64 (tails)."""
+    y = np.rint(c.astype(np.float32) * multiplier).astype(np.float64)
+    fits = (y >= -(2.0**63)) & (y < 2.0**63)
+    return np.asarray(np.where(fits, y, -(2.0**63)).astype(np.int64) + np.int64(zero_point))
+
+
+def requantize(path: int, capability: str, c: Ints, multiplier: np.float32, zero_point: int, dtype: str) -> Codes:
+    """Integers c of scale multiplier -> codes, on one path of a kernel."""
+    step = requantize_scalar
+    if path == BODY:
+        step = requantize_default if capability == "DEFAULT" else requantize_vector
+    return saturate(step(c, multiplier, zero_point), DTYPES[dtype])
+
+
+def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine | None, *, relu: bool) -> QTensor:
+    machine = Machine.of(machine)
+    shape = _common_shape(a, b)
+    scale, zero_point = check_scale(scale), check_zero_point(zero_point, a.dtype)
+    channels_last = like_channels_last(a.int_repr())
+    if channels_last and len(shape) != a.ndim:
+        raise ValueError(f"a must be contiguous to be multiplied in {len(shape)} dimensions, got strides {a.strides}")
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        multiplier = (np.float32(a.q_scale()) * np.float32(b.q_scale())) * np.float32(reciprocal(scale))
+
+    def product_of(path: int, qa: Codes, qb: Codes) -> Codes:
+        c = (qa.astype(np.int32) - np.int32(a.q_zero_point())) * (qb.astype(np.int32) - np.int32(b.q_zero_point()))
+        codes = requantize(path, machine.capability, c, multiplier, zero_point, a.dtype)
+        return np.maximum(codes, codes.dtype.type(zero_point)) if relu else codes
+
+    strides = dense_strides(shape, channels_last=channels_last)
+    return QTensor(_each(product_of, a, b, shape, strides, machine), scale, zero_point, a.dtype)
+
+
+# Both
+
+Kernel = Callable[[int, Codes, Codes], Codes]
+
+
+def _each(kernel: Kernel, a: QTensor, b: QTensor, shape: Shape, strides: Shape, machine: Machine) -> Codes:
+    """Compute every element on the path that it lies on; codes of the given shape and strides."""
+    inputs = [broadcast_strides(t.int_repr(), shape) for t in (a, b)]
+    qa, qb = np.broadcast_arrays(a.int_repr(), b.int_repr())
+    out = laid_out(np.empty(shape, qa.dtype), strides)
+    paths = machine.path_map(shape, strides, *inputs, block=BLOCKS[a.dtype])
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        for path in (BODY, TAIL):
+            here = paths == path
+            out[here] = _on_path(kernel, path, qa[here], qb[here])
+    return out
+
+
+def _on_path(kernel: Kernel, path: int, qa: Codes, qb: Codes) -> Codes:
+    """kernel(path, qa, qb); looked up in a table of every pair of 8-bit codes where that is less work."""
+    if qa.itemsize > 1 or qa.size <= 65536:
+        return kernel(path, qa, qb)
+    codes = np.arange(256, dtype=np.uint8).view(qa.dtype)
+    table = kernel(path, codes.repeat(256), np.tile(codes, 256))  # (65536,)
+    pairs: Ints = qa.view(np.uint8).astype(np.int32) * 256 + qb.view(np.uint8)
+    return np.take(table, pairs)
+
+
+def check_per_tensor(name: str, t: QTensor) -> None:
+    """Refuse what is no QTensor, or is quantized per channel, by the argument's name."""
+    if not isinstance(t, QTensor):
+        raise TypeError(f"{name} must be a QTensor, got {type(t).__name__}")
+    if t.qscheme() != "per_tensor_affine":
+        raise ValueError(f"{name} must be quantized per tensor, got {t.qscheme()}")
+
+
+def _common_shape(a: QTensor, b: QTensor) -> Shape:
+    check_per_tensor("a", a)
+    check_per_tensor("b", b)
     if a.dtype != b.dtype:
         raise ValueError(f"a and b must have the same dtype, got {a.dtype} and {b.dtype}")
-    if a.shape != b.shape:
-        raise ValueError(f"a and b must have the same shape, got {a.shape} and {b.shape}")
-    if not isinstance(machine, Machine):
-        raise TypeError(f"machine must be a Machine or None, got {type(machine).__name__}")
-    if machine.engine == "qnnpack":
-        raise NotImplementedError("add is not there for the engine 'qnnpack' yet")
-    strides = new_strides(a.int_repr())
-    if not (has_strides(a.int_repr(), strides) and has_strides(b.int_repr(), strides)):
-        raise NotImplementedError(
-            f"a and b must both be contiguous or both channels_last, got strides {a.strides} and {b.strides}"
-        )
+    try:
+        return np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise ValueError(f"a and b must have shapes that broadcast, got {a.shape} and {b.shape}") from None

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "dense_strides",
     "from_memory_order",
     "has_strides",
     "in_memory_order",
     "laid_out",
     "like_channels_last",
     "new_strides",
+    "strides_in_order",
     "strides_of",
 ]
 
@@ -39,14 +41,24 @@ def laid_out(array: Array, strides: Sequence[int]) -> Array:
 
 def new_strides(array: Array) -> tuple[int, ...]:
     """The strides, in elements, of a new tensor that PyTorch makes like array: channels_last if array is."""
-    inner_to_outer = list(range(array.ndim - 1, -1, -1))
-    if like_channels_last(array):
-        inner_to_outer = [1, *range(array.ndim - 1, 1, -1), 0]  # C, then W, H, (D), then N
-    strides = [0] * array.ndim
+    return dense_strides(array.shape, channels_last=like_channels_last(array))
+
+
+def dense_strides(shape: Sequence[int], *, channels_last: bool = False) -> tuple[int, ...]:
+    """The strides, in elements, of a tensor without gaps: contiguous, or channels_last for 4 or 5 dimensions."""
+    inner_to_outer = list(range(len(shape) - 1, -1, -1))
+    if channels_last:
+        inner_to_outer = [1, *range(len(shape) - 1, 1, -1), 0]  # C, then W, H, (D), then N
+    return strides_in_order(shape, inner_to_outer)
+
+
+def strides_in_order(shape: Sequence[int], inner_to_outer: Sequence[int]) -> tuple[int, ...]:
+    """The strides, in elements, of a tensor without gaps whose axes lie in this order, the fastest first."""
+    strides = [0] * len(shape)
     step = 1
     for axis in inner_to_outer:
         strides[axis] = step
-        step *= max(array.shape[axis], 1)
+        step *= max(shape[axis], 1)
     return tuple(strides)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CAPABILITIES", "ENGINES", "Machine"]
+from qlearn.iteration import as_visited, inner_to_outer, row_length, rows_are_vectors
+from qlearn.layout import dense_strides
+
+__all__ = ["BODY", "CAPABILITIES", "ENGINES", "TAIL", "Machine"]
 
 ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
 """torch.backends.quantized.engine"""
@@ -16,6 +21,7 @@ CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 
 BLOCK = 64  # elements: two vectors of 32 eight-bit codes
 GRAIN = 32768  # elements: fewer are not worth a thread
+TAIL, BODY = 0, 1
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,15 @@ class Machine:
         return cls("x86", "AVX512", threads=1, vnni=True)
 
     @classmethod
+    def of(cls, machine: Machine | None) -> Machine:
+        """The machine that an operator was given, ``Machine.default()`` for None, or a TypeError."""
+        if machine is None:
+            return cls.default()
+        if not isinstance(machine, cls):
+            raise TypeError(f"machine must be a Machine or None, got {type(machine).__name__}")
+        return machine
+
+    @classmethod
     def from_torch(cls) -> Machine:
         """What the running torch would use now: its engine, capability, threads and the CPU's VNNI.
 
@@ -88,8 +103,9 @@ class Machine:
         """
         if n < 0:
             raise ValueError(f"n must not be negative, got {n}")
+        cuts = self._cuts(n, row=n)
         found = []
-        for start, stop in self._chunks(n):
+        for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
             tail = stop - (stop - start) % BLOCK
             found += [(start, tail, "body"), (tail, stop, "tail")]
         return [(start, stop, path) for start, stop, path in found if start < stop]
@@ -101,7 +117,40 @@ class Machine:
             body[start:stop] = path == "body"
         return body
 
-    def _chunks(self, n: int) -> list[tuple[int, int]]:
+    def path_map(self, shape: Sequence[int], *strides: Sequence[int], block: int = BLOCK) -> npt.NDArray[np.int8]:
+        """Which path of an element-wise kernel computes each element: BODY (1) or TAIL (0), int8 of the given shape.
+
+        TensorIterator visits the elements row after row (``qlearn.iteration``); the rows are cut once more where a
+        thread's share begins. Of each piece, whole blocks are the vector body and the rest is the tail. Rows whose
+        elements are no neighbors in memory are all tail.
+
+        Args:
+            shape: of the result.
+            strides: of the result, then of each input, in elements, 0 along an axis that is repeated; none stands for
+                contiguous tensors.
+            block: elements that the vector loop takes at once: 64 for 8-bit codes, 16 for qint32.
+
+        Raises:
+            ValueError: strides are not as many as the axes of shape, or a length is negative.
+        """
+        shape = tuple(shape)
+        if any(length < 0 for length in shape):
+            raise ValueError(f"shape must not have negative lengths, got {shape}")
+        operands = [tuple(s) for s in strides] or [dense_strides(shape)]
+        if any(len(s) != len(shape) for s in operands):
+            raise ValueError(f"strides must have {len(shape)} numbers each, one for each axis, got {strides}")
+        n = prod(shape)
+        order = inner_to_outer(shape, operands)
+        if n == 0 or not rows_are_vectors(shape, operands, order):
+            return np.full(shape, TAIL, dtype=np.int8)
+        pieces = np.diff(self._cuts(n, row_length(shape, operands, order)))  # (pieces,), their lengths
+        lengths = np.stack([pieces - pieces % block, pieces % block], axis=1)  # (pieces, 2)
+        paths = np.tile(np.array([BODY, TAIL], dtype=np.int8), len(pieces))
+        return as_visited(np.repeat(paths, lengths.ravel()), shape, order)
+
+    def _cuts(self, n: int, row: int) -> npt.NDArray[np.int64]:
+        """Where rows and threads begin among n elements in visiting order, and n at the end."""
         tasks = max(1, min(self.threads, -(-n // GRAIN)))
-        length = max(1, -(-n // tasks))
-        return [(start, min(start + length, n)) for start in range(0, n, length)]
+        share = max(1, -(-n // tasks))
+        starts = [np.arange(0, n, share), np.arange(0, n, max(row, 1)), np.array([n])]
+        return np.unique(np.concatenate(starts)).astype(np.int64)

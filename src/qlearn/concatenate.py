@@ -1,0 +1,140 @@
+"""Concatenation of quantized tensors, each with parameters of its own (Chapter 5).
+
+Two ways, chosen by the layout: channels_last tensors along their channels go through one kernel, in eights of channels;
+all else is dequantized, concatenated and quantized anew.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qlearn.affine import QTensor, check_scale, check_zero_point, quantize_per_tensor
+from qlearn.elementwise import (
+    check_per_tensor,
+    dequantize_fused,
+    dequantize_subtract,
+    quantize_add_then_round,
+    quantize_round_then_add,
+)
+from qlearn.layout import dense_strides, has_strides, laid_out, like_channels_last
+from qlearn.machine import Machine
+from qlearn.rounding import fma_then_round, reciprocal, saturate
+
+__all__ = ["cat"]
+
+Codes = npt.NDArray[Any]
+EIGHT = 8  # channels: one vector of float32
+
+
+def cat(
+    tensors: Sequence[QTensor], scale: float, zero_point: int, dim: int, *, machine: Machine | None = None
+) -> QTensor:
+    """Concatenate along an axis as torch.ops.quantized.cat and FloatFunctional.cat do (Chapter 5).
+
+    If dim is 1 and all tensors are channels_last with four dimensions: a tensor that has the result's scale and zero
+    point is copied. Of any other, with C channels, the first C // 8 * 8 are computed in vectors, the rest one by one:
+
+    - AVX2, AVX512, vectors: dequantize fma(s, q, s * -z); quantize rint(x * float32(1.0 / scale)) + zero_point, where
+      the division is in float64.
+    - DEFAULT, vectors: dequantize (q - z) * s; quantize rint(fma(x, 1 / float32(scale), zero_point)).
+    - one by one: dequantize (q - z) * s; quantize rint(x * (1 / float32(scale)) + zero_point).
+
+    qint32 and dim = -3 included, all else is ``quantize_per_tensor`` of the concatenated ``dequantize()``. Source:
+    ``TensorShape.cpp`` quantized_cat_impl, ``QuantizedOpKernels.cpp`` qcat_nhwc_kernel.
+
+    Args:
+        tensors: at least one QTensor, of one dtype, per tensor; their shapes differ along dim alone.
+        scale: of the result; positive and finite, as float32 too.
+        zero_point: of the result; an integer within the dtype.
+        dim: the axis, -ndim <= dim < ndim.
+        machine: whose arithmetic; None is ``Machine.default()``.
+
+    Returns:
+        A QTensor, channels_last if all tensors are, contiguous otherwise.
+
+    Raises:
+        TypeError: tensors is not a sequence of QTensors, dim not an integer, machine not a Machine.
+        ValueError: no tensors, no dimensions, shapes or dtypes that do not fit, a tensor per channel, dim, scale or
+            zero_point out of its range.
+        NotImplementedError: qint32 tensors that are channels_last, along dim 1.
+    """
+    machine = Machine.of(machine)
+    tensors = _check(tensors, dim)
+    dtype = tensors[0].dtype
+    scale, zero_point = check_scale(scale), check_zero_point(zero_point, dtype)
+    if dim == 1 and all(t.ndim == 4 and _is_channels_last(t) for t in tensors):
+        if dtype == "qint32":
+            raise NotImplementedError("cat of channels_last qint32 tensors along dim 1 is not there yet")
+        codes = np.concatenate([_channels(t, scale, zero_point, machine) for t in tensors], axis=1)
+        return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, dtype)
+    full = [t for t in tensors if t.shape != (0,)] or tensors[:1]  # PyTorch leaves out tensors of shape (0,)
+    real = np.concatenate([t.dequantize() for t in full], axis=dim)
+    last = all(like_channels_last(t.int_repr()) for t in tensors)
+    return quantize_per_tensor(laid_out(real, dense_strides(real.shape, channels_last=last)), scale, zero_point, dtype)
+
+
+def _channels(t: QTensor, scale: float, zero_point: int, machine: Machine) -> Codes:
+    """One channels_last tensor's part of the result, (N, C, H, W)."""
+    q = t.int_repr()
+    if (t.q_scale(), t.q_zero_point()) == (scale, zero_point):
+        return q
+    eights = q.shape[1] // EIGHT * EIGHT
+    vectors = _in_eights_default if machine.capability == "DEFAULT" else _in_eights
+    parts = [vectors(t, q[:, :eights], scale, zero_point), _one_by_one(t, q[:, eights:], scale, zero_point)]
+    return saturate(np.concatenate(parts, axis=1), q.dtype)
+
+
+def _in_eights(t: QTensor, q: Codes, scale: float, zero_point: int) -> Codes:
+    """Vectors of eight channels, AVX2."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        inverse = np.asarray(np.float64(1.0) / np.float64(scale), dtype=np.float32)
+        x = dequantize_fused(q, np.float32(t.q_scale()), t.q_zero_point())
+        return quantize_round_then_add(x, inverse, zero_point).astype(np.int64)
+
+
+def _in_eights_default(t: QTensor, q: Codes, scale: float, zero_point: int) -> Codes:
+    """The same channels on DEFAULT."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        x = dequantize_subtract(q, np.float32(t.q_scale()), t.q_zero_point())
+        return fma_then_round(x, reciprocal(scale), zero_point).astype(np.int64)
+
+
+def _one_by_one(t: QTensor, q: Codes, scale: float, zero_point: int) -> Codes:
+    """The channels that are left over."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        x = dequantize_subtract(q, np.float32(t.q_scale()), t.q_zero_point())
+        return saturate(quantize_add_then_round(x, reciprocal(scale), zero_point), q.dtype).astype(np.int64)
+
+
+def _is_channels_last(t: QTensor) -> bool:
+    """Whether t lies dense in channels_last order, which a tensor with one channel or one pixel does in two ways."""
+    strides, expected = t.strides, dense_strides(t.shape, channels_last=True)
+    return has_strides(t.int_repr(), expected) if t.size else strides == expected
+
+
+def _check(tensors: Any, dim: Any) -> list[QTensor]:
+    if not isinstance(tensors, Sequence):
+        raise TypeError(f"tensors must be a sequence of QTensors, got {type(tensors).__name__}")
+    if not tensors:
+        raise ValueError("tensors must not be empty")
+    first = tensors[0]
+    for i, t in enumerate(tensors):
+        check_per_tensor(f"tensors[{i}]", t)
+        if t.ndim == 0:
+            raise ValueError(f"tensors[{i}] must have at least one dimension, got none")
+        if t.dtype != first.dtype:
+            raise ValueError(f"tensors must have the same dtype, got {first.dtype} and {t.dtype}")
+    full = [t for t in tensors if t.shape != (0,)] or [first]
+    ndim = full[0].ndim
+    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
+        raise TypeError(f"dim must be an integer, got {dim!r}")
+    if not -ndim <= dim < ndim:
+        raise ValueError(f"dim must be in [{-ndim}, {ndim}), got {dim}")
+    for t in full:
+        if t.ndim != ndim or any(n != m for i, (n, m) in enumerate(zip(t.shape, full[0].shape, strict=False))
+                                 if i != dim % ndim):  # fmt: skip
+            raise ValueError(f"tensors must have shapes that differ along dim {dim} alone, got "
+                             f"{full[0].shape} and {t.shape}")  # fmt: skip
+    return list(tensors)
