@@ -1,13 +1,14 @@
 # make book   the built book, _build/html/index.html        make record  PyTorch's outputs anew
 # make test   every test, the browser's included            make bench   speed, side by side with PyTorch
-# make lab    the chapters in JupyterLab                    make install only the environment, .venv
+# make lab    the chapters in JupyterLab                    make exact   N new outputs an operator, and the table
+# make install only the environment, .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
 PYTORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: book test lab record bench lint install browser
+.PHONY: book test lab record exact bench lint install browser
 .DEFAULT_GOAL := book
 
 book: .venv/installed
@@ -25,6 +26,9 @@ lab: .venv/installed
 
 record: .venv/installed
 	$(BIN)/python tools/record.py
+
+exact: .venv/installed
+	$(BIN)/python tools/exact.py $(or $(N),2_000_000) $(SEED)
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks

@@ -11,16 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn.affine import QTensor, check_scale, check_zero_point, quantize_per_tensor
-from qlearn.elementwise import (
-    check_per_tensor,
-    dequantize_fused,
-    dequantize_subtract,
-    quantize_add_then_round,
-    quantize_round_then_add,
-)
+from qlearn.elementwise import check_per_tensor, quantize_round_then_add, steps
 from qlearn.layout import dense_strides, has_strides, laid_out, like_channels_last
-from qlearn.machine import Machine
-from qlearn.rounding import fma_then_round, reciprocal, saturate
+from qlearn.machine import BODY, TAIL, Machine
+from qlearn.rounding import reciprocal, saturate
 
 __all__ = ["cat"]
 
@@ -34,14 +28,11 @@ def cat(
     """Concatenate along an axis as torch.ops.quantized.cat and FloatFunctional.cat do (Chapter 5).
 
     If dim is 1 and all tensors are channels_last with four dimensions: a tensor that has the result's scale and zero
-    point is copied. Of any other, with C channels, the first C // 8 * 8 are computed in vectors, the rest one by one:
+    point is copied. Of any other, with C channels, the first C // 8 * 8 are computed like ``add``'s vector body and the
+    rest like its tail, with the one dequantized input in the place of the sum x. On AVX2 and AVX512 the inverse in the
+    body is float32(1.0 / scale), divided in float64.
 
-    - AVX2, AVX512, vectors: dequantize fma(s, q, s * -z); quantize rint(x * float32(1.0 / scale)) + zero_point, where
-      the division is in float64.
-    - DEFAULT, vectors: dequantize (q - z) * s; quantize rint(fma(x, 1 / float32(scale), zero_point)).
-    - one by one: dequantize (q - z) * s; quantize rint(x * (1 / float32(scale)) + zero_point).
-
-    qint32 and dim = -3 included, all else is ``quantize_per_tensor`` of the concatenated ``dequantize()``. Source:
+    All else, dim = -3 included, is ``quantize_per_tensor`` of the concatenated ``dequantize()``. Source:
     ``TensorShape.cpp`` quantized_cat_impl, ``QuantizedOpKernels.cpp`` qcat_nhwc_kernel.
 
     Args:
@@ -58,15 +49,12 @@ def cat(
         TypeError: tensors is not a sequence of QTensors, dim not an integer, machine not a Machine.
         ValueError: no tensors, no dimensions, shapes or dtypes that do not fit, a tensor per channel, dim, scale or
             zero_point out of its range.
-        NotImplementedError: qint32 tensors that are channels_last, along dim 1.
     """
     machine = Machine.of(machine)
     tensors = _check(tensors, dim)
     dtype = tensors[0].dtype
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, dtype)
     if dim == 1 and all(t.ndim == 4 and _is_channels_last(t) for t in tensors):
-        if dtype == "qint32":
-            raise NotImplementedError("cat of channels_last qint32 tensors along dim 1 is not there yet")
         codes = np.concatenate([_channels(t, scale, zero_point, machine) for t in tensors], axis=1)
         return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, dtype)
     full = [t for t in tensors if t.shape != (0,)] or tensors[:1]  # PyTorch leaves out tensors of shape (0,)
@@ -81,31 +69,22 @@ def _channels(t: QTensor, scale: float, zero_point: int, machine: Machine) -> Co
     if (t.q_scale(), t.q_zero_point()) == (scale, zero_point):
         return q
     eights = q.shape[1] // EIGHT * EIGHT
-    vectors = _in_eights_default if machine.capability == "DEFAULT" else _in_eights
-    parts = [vectors(t, q[:, :eights], scale, zero_point), _one_by_one(t, q[:, eights:], scale, zero_point)]
-    return saturate(np.concatenate(parts, axis=1), q.dtype)
+    parts = [(BODY, q[:, :eights]), (TAIL, q[:, eights:])]
+    return np.concatenate([_on_path(path, t, part, scale, zero_point, machine) for path, part in parts], axis=1)
 
 
-def _in_eights(t: QTensor, q: Codes, scale: float, zero_point: int) -> Codes:
-    """Vectors of eight channels, AVX2."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        inverse = np.asarray(np.float64(1.0) / np.float64(scale), dtype=np.float32)
-        x = dequantize_fused(q, np.float32(t.q_scale()), t.q_zero_point())
-        return quantize_round_then_add(x, inverse, zero_point).astype(np.int64)
-
-
-def _in_eights_default(t: QTensor, q: Codes, scale: float, zero_point: int) -> Codes:
-    """The same channels on DEFAULT."""
+def _on_path(path: int, t: QTensor, q: Codes, scale: float, zero_point: int, machine: Machine) -> Codes:
+    """Codes q of t, in the result's scale and zero point."""
+    dequantize, quantize = steps(t.dtype, machine.capability, path)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        x = dequantize_subtract(q, np.float32(t.q_scale()), t.q_zero_point())
-        return fma_then_round(x, reciprocal(scale), zero_point).astype(np.int64)
+        inverse = inverse_in_double(scale) if quantize is quantize_round_then_add else reciprocal(scale)
+        x = dequantize(q, np.float32(t.q_scale()), t.q_zero_point())
+        return saturate(quantize(x, inverse, zero_point), q.dtype)
 
 
-def _one_by_one(t: QTensor, q: Codes, scale: float, zero_point: int) -> Codes:
-    """The channels that are left over."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        x = dequantize_subtract(q, np.float32(t.q_scale()), t.q_zero_point())
-        return saturate(quantize_add_then_round(x, reciprocal(scale), zero_point), q.dtype).astype(np.int64)
+def inverse_in_double(scale: float) -> npt.NDArray[np.float32]:
+    """float32(1.0 / scale), divided in float64; ``reciprocal`` rounds the scale to float32 first."""
+    return np.asarray(np.float64(1.0) / np.float64(scale), dtype=np.float32)
 
 
 def _is_channels_last(t: QTensor) -> bool:

@@ -121,7 +121,8 @@ def quantize_add_then_round(x: Floats, inverse: Floats, zero_point: int) -> Code
     return add_then_round(x * inverse, zero_point)
 
 
-def _steps(dtype: str, capability: str, path: int) -> tuple[Dequantize, Quantize]:
+def steps(dtype: str, capability: str, path: int) -> tuple[Dequantize, Quantize]:
+    """How a kernel dequantizes and quantizes on one path."""
     dequantize: Dequantize = dequantize_subtract
     if path == BODY and capability != "DEFAULT":
         dequantize = dequantize_fused
@@ -139,7 +140,7 @@ def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
     inverse = reciprocal(scale)
 
     def sum_of(path: int, qa: Codes, qb: Codes) -> Codes:
-        dequantize, quantize = _steps(a.dtype, machine.capability, path)
+        dequantize, quantize = steps(a.dtype, machine.capability, path)
         x = _real(dequantize, a, qa) + _real(dequantize, b, qb)
         if relu:
             x = np.where(x < 0, np.float32(0), x)
@@ -167,6 +168,12 @@ def _strides_of_sum(a: QTensor, b: QTensor, shape: Shape) -> tuple[int, ...]:
 # The steps of mul
 
 
+def multiplier_of_product(a_scale: float, b_scale: float, scale: float) -> np.float32:
+    """(a_scale * b_scale) * (1 / scale), each scale and each step rounded to float32."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return np.float32(np.float32(a_scale) * np.float32(b_scale) * reciprocal(scale))
+
+
 def requantize_vector(c: Ints, multiplier: np.float32, zero_point: int) -> Codes:
     """rint(c * multiplier) + zero_point in int32; -2**31 where the product leaves int32 (AVX2 body)."""
     return np.asarray(cvtps2dq(c.astype(np.float32) * multiplier) + np.int32(zero_point))
@@ -178,8 +185,11 @@ def requantize_default(c: Ints, multiplier: np.float32, zero_point: int) -> Code
 
 
 def requantize_scalar(c: Ints, multiplier: np.float32, zero_point: int) -> Codes:
-    """rint(c * multiplier) + zero_point in int64; -2**63 where the product leaves int64 (tails)."""
-    y = np.rint(c.astype(np.float32) * multiplier).astype(np.float64)
+    """rint(float32(float64(c) * multiplier)) + zero_point in int64; -2**63 where it leaves int64 (tails).
+
+    The same float32 as in the bodies where c has at most 24 bits, as products of 8-bit codes have.
+    """
+    y = np.rint((c.astype(np.float64) * multiplier).astype(np.float32)).astype(np.float64)
     fits = (y >= -(2.0**63)) & (y < 2.0**63)
     return np.asarray(np.where(fits, y, -(2.0**63)).astype(np.int64) + np.int64(zero_point))
 
@@ -199,8 +209,7 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
     channels_last = like_channels_last(a.int_repr())
     if channels_last and len(shape) != a.ndim:
         raise ValueError(f"a must be contiguous to be multiplied in {len(shape)} dimensions, got strides {a.strides}")
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        multiplier = (np.float32(a.q_scale()) * np.float32(b.q_scale())) * np.float32(reciprocal(scale))
+    multiplier = multiplier_of_product(a.q_scale(), b.q_scale(), scale)
 
     def product_of(path: int, qa: Codes, qb: Codes) -> Codes:
         c = (qa.astype(np.int32) - np.int32(a.q_zero_point())) * (qb.astype(np.int32) - np.int32(b.q_zero_point()))

@@ -100,7 +100,7 @@ def _add_scalar(a: QTensor, c: float, machine: Machine | None, *, relu: bool) ->
     machine, c = Machine.of(machine), _check(a, c)
     low, high = (int(edge) for edge in (np.iinfo(DTYPES[a.dtype]).min, np.iinfo(DTYPES[a.dtype]).max))
     scale, z = a.q_scale(), a.q_zero_point()
-    k = _rint(c / scale)
+    k = round(c / scale)  # float64, ties to even
     if low <= z - k <= high:
         return _like(a, a.int_repr(), scale, z - k, relu=relu)
     if not -(2**31) <= k < 2**31:
@@ -114,12 +114,18 @@ def _add_scalar(a: QTensor, c: float, machine: Machine | None, *, relu: bool) ->
 def _requantized(a: QTensor, k: int, scale: float, zero_point: int, machine: Machine) -> Codes:
     """The codes of (a.scale * (q - z + k)) in another scale and zero point, on the path that each lies on."""
     q, strides = a.int_repr(), new_strides(a.int_repr())
+    multiplier = multiplier_of_scalar(a.q_scale(), scale)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        multiplier = np.float32(np.float32(a.q_scale()) * reciprocal(scale))
         c = np.asarray(q.astype(np.int32) - np.int32(a.q_zero_point()) + np.int32(k))  # int32, wraps
         body, tail = (requantize(path, machine.capability, c, multiplier, zero_point, a.dtype) for path in (BODY, TAIL))
     paths = machine.path_map(a.shape, strides, strides_of(q), block=BLOCKS[a.dtype])
     return np.where(paths == BODY, body, tail)
+
+
+def multiplier_of_scalar(a_scale: float, scale: float) -> np.float32:
+    """a_scale * (1 / scale), each scale and each step rounded to float32."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return np.float32(np.float32(a_scale) * reciprocal(scale))
 
 
 def _mul_scalar(a: QTensor, c: float, machine: Machine | None, *, relu: bool) -> QTensor:
@@ -144,11 +150,6 @@ def _like(a: QTensor, codes: Codes, scale: float, zero_point: int, *, relu: bool
     if relu:
         codes = np.maximum(codes, codes.dtype.type(zero_point))
     return QTensor(laid_out(codes, new_strides(a.int_repr())), scale, zero_point, a.dtype)
-
-
-def _rint(x: float) -> int:
-    """The nearest integer, ties to even, of any finite float64."""
-    return round(x)
 
 
 def _check(a: QTensor, c: Any) -> float:

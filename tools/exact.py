@@ -1,0 +1,147 @@
+"""Compare qlearn with PyTorch on new inputs, and write the conformance table: python tools/exact.py [N] [SEED]
+
+N outputs of each operator (``operators.OPERATORS``) are compared, spread evenly over engines and capabilities; SEED
+repeats the inputs of a run. PyTorch chooses its kernels when it starts, so each capability has a process of its own. On
+a CPU without AVX-512 its dispatch is still asked for the element-wise operators: their kernels have no AVX-512 version,
+and an instruction that the CPU lacks would end the process. The table goes to src/qlearn/recordings/conformance.json.
+Exit code 1 if an output differs.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from operators import OPERATORS, compare
+from record import FLAGS, NEEDS, RECORDINGS, cpu_flags
+
+from qlearn import Machine
+from qlearn.machine import CAPABILITIES, ENGINES
+
+OUTPUTS = 2_000_000
+THREADS = (1, 2, 3, 5)
+TABLE = RECORDINGS / "conformance.json"
+DISPATCH_ALONE = "its dispatch on a CPU without AVX-512: operators without an AVX-512 kernel"
+
+Row = dict[str, Any]
+
+
+def main(outputs: int, seed: int) -> int:
+    """Run every capability, print the table as it grows, write it; 1 if anything differs, else 0."""
+    print(f"{outputs:,} outputs an operator, seed {seed}; to repeat: make exact N={outputs} SEED={seed}", flush=True)
+    print(HEADER, flush=True)
+    rows, asked = [], {}
+    for capability in CAPABILITIES:
+        names, asked[capability] = scope(capability)
+        found = run(capability, names, outputs, seed)
+        if found is None:
+            asked[capability] = "not run: PyTorch's process ended"
+            print(f"{capability}: {asked[capability]}")
+        rows += found or []
+    table = {
+        "command": f"make exact N={outputs} SEED={seed}",
+        "seed": seed,
+        "outputs": outputs,
+        "threads": list(THREADS),
+        "capabilities": asked,
+        **provenance(),
+        "rows": rows,
+    }
+    TABLE.write_text(json.dumps(table, indent=1) + "\n")
+    compared, differing = (sum(row[key] for row in rows) for key in ("compared", "differing"))
+    print(f"{compared:,} outputs compared, {differing:,} differ; written to {TABLE.name}")
+    return 1 if differing else 0
+
+
+def scope(capability: str) -> tuple[list[str], str]:
+    """The operators that can be asked with a capability here, and in words which."""
+    if NEEDS[capability.lower()] in cpu_flags():
+        return list(OPERATORS), "all operators"
+    if capability == "AVX512" and NEEDS["avx2"] in cpu_flags():
+        return [name for name, operator in OPERATORS.items() if operator.elementwise], DISPATCH_ALONE
+    return [], f"this CPU has no {NEEDS[capability.lower()]}"
+
+
+def run(capability: str, names: list[str], outputs: int, seed: int) -> list[Row] | None:
+    """The rows of one capability, from a process of its own; None if that process was ended by the CPU."""
+    if not names:
+        return []
+    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()}
+    command = [sys.executable, __file__, "--child", capability, str(outputs), str(seed), *names]
+    rows = []
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        for line in process.stdout or ():
+            rows.append(json.loads(line))
+            print(in_words(rows[-1]), flush=True)
+    if process.returncode > 0:
+        raise SystemExit(f"{capability} failed; to see why: {' '.join(command)}")
+    return rows if process.returncode == 0 else None
+
+
+def child(capability: str, outputs: int, seed: int, names: list[str]) -> None:
+    """In the new process: one line of JSON for each operator and engine."""
+    warnings.filterwarnings("ignore", message=".*deprecated", category=UserWarning)
+    import torch
+
+    if torch.backends.cpu.get_cpu_capability() != capability:
+        raise SystemExit(f"asked PyTorch for {capability}, it runs {torch.backends.cpu.get_cpu_capability()}")
+    for name in names:
+        for engine in ENGINES:
+            print(json.dumps(row(name, engine, capability, outputs, seed)), flush=True)
+
+
+def row(name: str, engine: str, capability: str, outputs: int, seed: int) -> Row:
+    """Draw inputs and compare, until this cell's share of the outputs is reached; needs torch with this capability."""
+    import torch
+
+    torch.backends.quantized.engine = engine
+    operator, start = OPERATORS[name], time.perf_counter()
+    rng = np.random.default_rng([seed, zlib.crc32(f"{name} {engine} {capability}".encode())])
+    share = max(1, round(outputs * operator.part / len(ENGINES) / len(CAPABILITIES)))
+    compared = differing = refused = 0
+    first = ""
+    while compared < share:
+        threads = int(rng.choice(THREADS))
+        torch.set_num_threads(threads)
+        n, wrong, words = compare(operator, operator.draw(rng), Machine(engine, capability, threads))
+        compared, differing, refused = compared + n, differing + wrong, refused + (n == 0)
+        first = first or words
+    seconds = round(time.perf_counter() - start, 2)
+    found: Row = {"operator": name, "engine": engine, "capability": capability}
+    found |= {"compared": compared, "differing": differing, "refused_by_both": refused, "seconds": seconds}
+    return found | ({"first": first} if first else {})
+
+
+HEADER = f"{'operator':24}{'engine':9}{'capability':11}{'compared':>13}{'differing':>11}{'seconds':>9}"
+
+
+def in_words(found: Row) -> str:
+    """One line of the table, and the first difference below it."""
+    line = "{operator:24}{engine:9}{capability:11}{compared:13,}{differing:11,}{seconds:9.1f}".format(**found)
+    return line + (f"\n    {found['first']}" if "first" in found else "")
+
+
+def provenance() -> dict[str, Any]:
+    """Which PyTorch, NumPy and CPU."""
+    from importlib.metadata import version
+
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    flags = [flag for flag in FLAGS if flag in cpu_flags()]
+    return {"torch": version("torch"), "numpy": np.__version__, "cpu_model": model, "cpu": flags}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])
+    else:
+        numbers = [int(value.replace("_", "")) for value in sys.argv[1:3]]
+        raise SystemExit(main(*(numbers + [OUTPUTS, secrets.randbits(32)][len(numbers) :])))
