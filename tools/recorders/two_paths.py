@@ -1,0 +1,74 @@
+"""Chapter 8: where PyTorch's tails lie, in tensors of many shapes, memory formats and numbers of threads."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+CAPABILITIES = ("default", "avx2", "avx512")
+SCALES, ZERO_POINTS = (0.05, 0.05, 0.1), (128, 128, 128)
+PAIRS = ((0, 147), (132, 39), (61, 66), (100, 150))
+TELLING = (132, 39)  # on every capability its sum in the body is not its sum in the tail
+CHANNELS = (1, 3, 8, 16)
+SIDES = (*range(1, 17), 28, 32, 56, 64, 65, 91, 112, 113, 128, 182, 224, 225)
+FORMATS = ("contiguous", "channels_last")
+THREADS = (1, 2, 3, 4)
+KEYS = {
+    "pairs": "uint8 (4, 2): pairs of codes",
+    "values": "uint8 (4, 2): torch.ops.quantized.add of each pair, in the vector body and in the tail; quint8, scales"
+    " 0.05, 0.05, 0.1, zero points 128",
+    "channels": "int64 (4,): C of the shapes (1, C, side, side)",
+    "sides": "int64 (28,): height and width of the shapes",
+    "counts": "int64 (4, 28, 2, 4): number of tails by C, side, memory format (contiguous, channels_last), threads 1..4",
+    "tails": "int32 (k, 2): start and stop of each tail, in the order of counts; positions in the result's memory",
+    "strides": "int64 (4, 28, 2, 4): strides of the result (N, C, H, W), one thread",
+}
+
+
+def record() -> dict[str, npt.NDArray[Any]]:
+    """All arrays of this recording, from the running PyTorch."""
+    import torch
+
+    def add(a: Any, b: Any) -> Any:
+        qa, qb = (
+            torch._make_per_tensor_quantized_tensor(q, s, z)
+            for q, s, z in zip((a, b), SCALES, ZERO_POINTS, strict=False)
+        )
+        return torch.ops.quantized.add(qa, qb, SCALES[2], ZERO_POINTS[2]).int_repr()
+
+    def filled(shape: tuple[int, ...], code: int, channels_last: bool = False) -> Any:
+        codes = torch.full(shape, code, dtype=torch.uint8)
+        return codes.contiguous(memory_format=torch.channels_last) if channels_last else codes
+
+    values = []
+    for a, b in PAIRS:
+        total = add(filled((65,), a), filled((65,), b))
+        values.append([total[0].item(), total[64].item()])
+    tail = values[PAIRS.index(TELLING)][1]
+
+    grid = (len(CHANNELS), len(SIDES), len(FORMATS))
+    counts = np.zeros((*grid, len(THREADS)), np.int64)
+    strides = np.zeros((*grid, 4), np.int64)
+    tails = []
+    for i, j, channels_last in np.ndindex(grid):
+        shape = (1, CHANNELS[i], SIDES[j], SIDES[j])
+        a, b = (filled(shape, code, bool(channels_last)) for code in TELLING)
+        for k, threads in enumerate(THREADS):
+            torch.set_num_threads(threads)
+            total = add(a, b)
+            in_memory = total.as_strided((total.numel(),), (1,)).numpy()
+            edges = np.flatnonzero(np.diff(np.pad(in_memory == tail, 1).astype(np.int8))).reshape(-1, 2)
+            counts[i, j, channels_last, k] = len(edges)
+            tails.append(edges)
+            if threads == 1:
+                strides[i, j, channels_last] = total.stride()
+    torch.set_num_threads(1)
+    return {
+        "pairs": np.array(PAIRS, np.uint8),
+        "values": np.array(values, np.uint8),
+        "channels": np.array(CHANNELS),
+        "sides": np.array(SIDES),
+        "counts": counts,
+        "tails": np.concatenate(tails).astype(np.int32),
+        "strides": strides,
+    }
