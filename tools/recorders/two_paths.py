@@ -19,7 +19,7 @@ KEYS = {
     " 0.05, 0.05, 0.1, zero points 128",
     "channels": "int64 (4,): C of the shapes (1, C, side, side)",
     "sides": "int64 (28,): height and width of the shapes",
-    "counts": "int64 (4, 28, 2, 4): number of tails by C, side, memory format (contiguous, channels_last), threads 1..4",
+    "counts": "int64 (4, 28, 2, 4): number of tails by C, side, memory format (contiguous, channels_last), threads 1-4",
     "tails": "int32 (k, 2): start and stop of each tail, in the order of counts; positions in the result's memory",
     "strides": "int64 (4, 28, 2, 4): strides of the result (N, C, H, W), one thread",
 }
