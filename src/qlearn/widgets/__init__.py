@@ -1,7 +1,8 @@
 """Interactive figures, one a chapter: alive in a static page, beside the real PyTorch where there is a kernel."""
 
 from .affine import Grid
+from .machine import TwoPaths
 from .observers import Range
 from .rounding import Tie
 
-__all__ = ["Grid", "Range", "Tie"]
+__all__ = ["Grid", "Range", "Tie", "TwoPaths"]

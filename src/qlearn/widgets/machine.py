@@ -1,0 +1,102 @@
+"""The two paths (Chapter 8): which elements of a tensor lie in a vector body and which in a tail, and what each gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from .. import recordings
+from ..machine import CAPABILITIES
+from .base import Widget, module
+
+SCALES, ZERO_POINTS = (0.05, 0.05, 0.1), (128, 128, 128)  # of the recording: both inputs, then their sum
+
+
+class TwoPaths(Widget):
+    """A tensor (1, C, side, side) in memory and as an image, one pair of codes in all of its places.
+
+    ``channels`` and ``side`` count along the recorded shapes, ``memory_format`` is 0 for contiguous and 1 for
+    channels_last, ``capability`` counts along DEFAULT, AVX2, AVX512, ``pair`` along the recorded pairs of codes, and
+    ``place`` is the marked element, a position in memory. Recorded are the tails of PyTorch's sum in every shape,
+    format and number of threads, and both sums of each pair.
+    """
+
+    _esm = module("arithmetic.js", "kit.js", "machine.js")
+    channels = traitlets.Int(1).tag(sync=True)
+    side = traitlets.Int(4).tag(sync=True)
+    memory_format = traitlets.Int(0).tag(sync=True)
+    threads = traitlets.Int(1).tag(sync=True)
+    capability = traitlets.Int(1).tag(sync=True)
+    pair = traitlets.Int(0).tag(sync=True)
+    place = traitlets.Int(70).tag(sync=True)
+    all_channels = traitlets.List(traitlets.Int()).tag(sync=True)
+    sides = traitlets.List(traitlets.Int()).tag(sync=True)
+    pairs = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
+    recorded = traitlets.List(traitlets.Unicode()).tag(sync=True)  # the capabilities that there are recordings of
+    values = traitlets.Bytes().tag(sync=True)  # uint8, recorded x pairs x (body, tail)
+    counts = traitlets.Bytes().tag(sync=True)  # uint8, recorded x channels x sides x formats x threads
+    tails = traitlets.Bytes().tag(sync=True)  # int32 (start, stop), in the order of counts
+
+    def __init__(self, **traits: Any) -> None:
+        found = recordings.load("two_paths")
+        names = [name for name in CAPABILITIES if f"{name.lower()}/pairs" in found]
+
+        def joined(key: str) -> Any:
+            return np.concatenate([found[f"{name.lower()}/{key}"].ravel() for name in names])
+
+        first = names[0].lower()
+        super().__init__(
+            all_channels=found[f"{first}/channels"].tolist(),
+            sides=found[f"{first}/sides"].tolist(),
+            pairs=found[f"{first}/pairs"].tolist(),
+            recorded=names,
+            values=joined("values").tobytes(),
+            counts=joined("counts").astype(np.uint8).tobytes(),
+            tails=joined("tails").astype("<i4").tobytes(),
+            **traits,
+        )
+
+    @traitlets.validate("channels", "side", "memory_format", "threads", "capability", "pair", "place")
+    def _recorded(self, proposal: dict[str, Any]) -> int:
+        name, value = proposal["trait"].name, int(proposal["value"])
+        low, high = {
+            "channels": (0, len(self.all_channels) - 1),
+            "side": (0, len(self.sides) - 1),
+            "memory_format": (0, 1),
+            "threads": (1, 4),
+            "capability": (0, len(CAPABILITIES) - 1),
+            "pair": (0, len(self.pairs) - 1),
+            "place": (0, 2**31 - 1),
+        }[name]
+        if not low <= value <= high:
+            raise traitlets.TraitError(f"{name} must be {low} to {high}, got {value}")
+        return value
+
+    def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
+        channels, side, codes = question["channels"], question["side"], question["pair"]
+        layout = torch.channels_last if question["memory_format"] else torch.contiguous_format
+
+        def filled(*shape: int) -> Any:
+            inputs = [
+                torch._make_per_tensor_quantized_tensor(torch.full(shape, code, dtype=torch.uint8), scale, zero_point)
+                for code, scale, zero_point in zip(codes, SCALES, ZERO_POINTS, strict=False)
+            ]
+            a, b = (t.contiguous(memory_format=layout) if len(shape) == 4 else t for t in inputs)
+            return torch.ops.quantized.add(a, b, SCALES[2], ZERO_POINTS[2]).int_repr()
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(question["threads"])
+        try:
+            alone, image = filled(65), filled(1, channels, side, side)
+        finally:
+            torch.set_num_threads(before)
+        body, tail = int(alone[0]), int(alone[64])
+        in_memory = image.as_strided((image.numel(),), (1,)).numpy()
+        edges = np.flatnonzero(np.diff(np.pad(in_memory == tail, 1).astype(np.int8))).reshape(-1, 2)
+        return {
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "values": [body, tail],
+            "tails": edges.tolist() if body != tail else None,
+        }
