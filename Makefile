@@ -22,7 +22,7 @@ test: .venv/installed browser
 	$(BIN)/pytest
 
 lab: .venv/installed
-	JUPYTER_CONFIG_PATH=binder/jupyter $(BIN)/jupyter lab book/affine.md
+	JUPYTER_CONFIG_PATH=binder/jupyter $(BIN)/jupyter lab book/question.md
 
 record: .venv/installed
 	$(BIN)/python tools/record.py
