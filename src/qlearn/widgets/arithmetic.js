@@ -38,6 +38,12 @@ export function nextafter32(x, direction) {
   return f32[0];
 }
 
+// The bits of a float32, in hexadecimal.
+export function bits32(x) {
+  f32[0] = x;
+  return `0x${u32[0].toString(16).padStart(8, "0")}`;
+}
+
 // float32 fused multiply-add, rounded once. The product of two float32 is exact in float64. The sum may need more than
 // 53 bits: what it loses is found (TwoSum) and, if it is not 0, the sum is moved to the neighbour with an odd last bit,
 // which no second rounding can mistake for a tie.
@@ -78,3 +84,87 @@ export function paramsOfRange(low, high, { codes: [first, last], dtype, symmetri
 
 // As fake_quantize has it, before its clamp: rint(x * (1/s)) + z.
 export const fakeQuantize = (x, scale, zeroPoint) => rint(fround(fround(x) * reciprocal(scale))) + zeroPoint;
+
+const INT32_CAP = 2147483520; // the largest float32 below 2^31
+const capInt32 = (x) => (x < INT32_CAP ? x : INT32_CAP); // the instruction minps: NaN gives the cap
+const cvtps2dq = (x) => { // float32 -> int32; what int32 does not hold becomes -2^31
+  const whole = rint(x);
+  return whole >= -(2 ** 31) && whole < 2 ** 31 ? whole : -(2 ** 31);
+};
+
+// Sums of two quint8 codes. An adder is made for p = { s1, z1, s2, z2, s, z } and is a chain of steps: first(q1) and
+// second(q2), what each code contributes; total(a, b); scaled(x), in steps of the output; shifted(v), with the zero point;
+// whole(w), the integer before the clamp. A step that a formula does not have is null.
+const float32Sum = (a, b) => fround(a + b);
+const subtracted = ({ s1, z1, s2, z2 }) => ({
+  first: (q) => dequantize(q, s1, z1), second: (q) => dequantize(q, s2, z2), total: float32Sum, scaled: null, shifted: null,
+});
+
+// s·q - s·z with the product s·z rounded first and then a fused multiply-add, which float64 and fround are: the exact sum
+// fits into 53 bits.
+export function dequantizeFused(scale, zeroPoint) {
+  const s = fround(scale);
+  const c = fround(s * -zeroPoint);
+  return (q) => fround(s * q + c);
+}
+
+// The vector body of AVX2 and AVX512.
+export function addBody({ s1, z1, s2, z2, s, z }) {
+  const r = reciprocal(s);
+  return {
+    first: dequantizeFused(s1, z1), second: dequantizeFused(s2, z2), total: float32Sum,
+    scaled: (x) => fround(x * r), shifted: null, whole: (v) => (cvtps2dq(capInt32(v)) + z) | 0,
+  };
+}
+
+// The scalar tail, on every capability: the zero point before the rounding.
+export function addTail(p) {
+  const r = reciprocal(p.s);
+  return { ...subtracted(p), scaled: (x) => fround(x * r), shifted: (v) => fround(v + p.z), whole: rint };
+}
+
+// The vector body of DEFAULT: product and zero point in one rounding, as quantize_per_tensor has them.
+export function addDefault(p) {
+  const r = reciprocal(p.s);
+  return { ...subtracted(p), shifted: (x) => fma32(x, r, p.z), whole: (w) => cvtps2dq(capInt32(w)) };
+}
+
+// The engine qnnpack: integers only, ties away from zero. Null where it refuses: an input's scale over the output's must be
+// in [2^-14, 2^8), and no scale subnormal.
+export function addQnnpack({ s1, z1, s2, z2, s, z }) {
+  const scales = [s1, s2, s].map(fround);
+  const ratios = scales.slice(0, 2).map((scale) => fround(scale / scales[2]));
+  if (Math.min(...scales) < 2 ** -126 || !ratios.every((ratio) => ratio >= 2 ** -14 && ratio < 2 ** 8)) return null;
+  f32[0] = Math.max(...ratios);
+  const shift = 21 - ((u32[0] >>> 23) - 127);
+  const [m1, m2] = ratios.map((ratio) => rint(ratio * 2 ** shift));
+  return {
+    m1, m2, shift,
+    first: (q) => m1 * (q - z1), second: (q) => m2 * (q - z2), total: (a, b) => a + b,
+    scaled: (x) => x / 2 ** shift, shifted: null, whole: (v) => Math.sign(v) * Math.floor(Math.abs(v) + 0.5) + z,
+  };
+}
+
+// What each step of an adder gives: [first, second, total, scaled, shifted, whole, code]; null where it has no such step.
+export function addSteps({ first, second, total, scaled, shifted, whole }, q1, q2) {
+  const [a, b] = [first(q1), second(q2)];
+  const x = total(a, b);
+  const v = scaled ? scaled(x) : null;
+  const w = shifted ? shifted(v ?? x) : null;
+  const free = whole(w ?? v ?? x);
+  return [a, b, x, v, w, free, free > 0 ? Math.min(free, 255) : 0]; // NaN becomes 0
+}
+
+// All 65,536 codes that an adder gives, q1 by q1. What each code contributes is worked out once.
+export function additionTable({ first, second, total, scaled, shifted, whole }) {
+  const firsts = Float64Array.from({ length: 256 }, (_, q) => first(q));
+  const seconds = Float64Array.from({ length: 256 }, (_, q) => second(q));
+  const table = new Uint8ClampedArray(65536);
+  for (let i = 0; i < 65536; i += 1) {
+    let x = total(firsts[i >> 8], seconds[i & 255]);
+    if (scaled) x = scaled(x);
+    if (shifted) x = shifted(x);
+    table[i] = whole(x);
+  }
+  return table;
+}

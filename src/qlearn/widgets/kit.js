@@ -134,6 +134,14 @@ export function asker(model, heard) {
   };
 }
 
+// Redraw when the page turns dark or light, for what is painted on a canvas; returns what ends it.
+export function followTheme(redraw) {
+  const observer = new MutationObserver(redraw);
+  observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  return () => observer.disconnect();
+}
+
 // Redraw when the widget's width changes, and stop when the widget goes.
 export function followWidth(el, redraw) {
   const observer = new ResizeObserver(redraw);

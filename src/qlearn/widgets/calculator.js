@@ -1,0 +1,175 @@
+import { addSteps, bits32, fround, reciprocal } from "./arithmetic.js";
+import { PATHS, STEPS, USUAL } from "./adding.js";
+import { asker, choice, comparison, followWidth, frame, html, oncePerFrame, power, say, sayAll, uniqueId } from "./kit.js";
+
+const NAMES = ["s1", "z1", "q1", "s2", "z2", "q2", "s", "z", "yours"];
+const WHAT = {
+  s1: "scale of x₁", z1: "zero point of x₁", q1: "code of x₁", s2: "scale of x₂", z2: "zero point of x₂", q2: "code of x₂",
+  s: "scale of the sum", z: "zero point of the sum", yours: "your integer",
+};
+const WHERE = [
+  "fbgemm, x86, onednn: vector body of AVX2 and AVX512", "fbgemm, x86, onednn: tail", "fbgemm, x86, onednn: body of DEFAULT",
+  "qnnpack",
+];
+
+// What a text means for a field: { value } or { error }, the error in words for the reader.
+export function parse(name, text) {
+  const typed = text.trim().replace("−", "-");
+  const what = `The ${WHAT[name]}`.replace("The your", "Your");
+  if (name === "yours" && typed === "") return { value: null };
+  if (typed === "") return { error: `${what} is missing.` };
+  if (/^[^,]*\d,\d[^,]*$/.test(typed)) return { error: `${what}: write the decimal comma as a point.` };
+  const [above, below, more] = typed.split("/").map((part) => (part.trim() === "" ? NaN : Number(part)));
+  const value = below === undefined ? above : above / below;
+  if (more !== undefined || Number.isNaN(value)) return { error: `${what} is not a number: “${typed}”.` };
+  if (name.startsWith("s")) {
+    if (!(value > 0)) return { error: `${what} must be positive.` };
+    if (!(fround(value) > 0 && fround(value) < Infinity)) return { error: `${what} does not fit into float32.` };
+    return { value };
+  }
+  if (!Number.isInteger(value)) return { error: `${what} must be a whole number.` };
+  if (name !== "yours" && (value < 0 || value > 255)) return { error: `${what} must be from 0 to 255, as quint8 is.` };
+  if (Math.abs(value) > 2 ** 31) return { error: `${what} is larger than any integer here.` };
+  return { value };
+}
+
+// PyTorch's code on each path, null where it refuses; and the usual formulas that give `yours`.
+export function answers(p) {
+  const codes = PATHS.map(({ make }) => { const adder = make(p); return adder ? addSteps(adder, p.q1, p.q2)[6] : null; });
+  const usual = USUAL.map(([name, gives]) => [name, gives(p, p.q1, p.q2)]);
+  return { codes, usual, matches: usual.filter(([, code]) => code === p.yours).map(([name]) => name) };
+}
+
+// How far the quotient on paper is from a tie, in words.
+export function nearTie({ s1, z1, q1, s2, z2, q2, s }) {
+  const v = (s1 * (q1 - z1) + s2 * (q2 - z2)) / s;
+  const off = v - (Math.floor(v) + 0.5);
+  const quotient = `On paper the sum is ${say(v, 10)} steps of the output`;
+  if (Math.abs(off) < 4e-15 * Math.max(1, Math.abs(v))) return `${quotient}: a tie, as far as float64 can tell.`;
+  return `${quotient}, ${power(Math.abs(off))} ${off < 0 ? "below" : "above"} a tie.`;
+}
+
+const list = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join("; ")}; and ${names.at(-1)}`);
+
+// Where your integer comes from.
+export function verdict({ yours }, { codes, matches }) {
+  if (yours === null) return "Type the integer that you got, and see which formula gives it.";
+  const paths = PATHS.filter((_, i) => codes[i] === yours).map(({ name }) => name);
+  const theirs = paths.length === PATHS.length ? `${yours} is PyTorch’s integer on every path.`
+    : paths.length > 0 ? `${yours} is PyTorch’s integer in: ${list(paths)}. Elsewhere it is wrong.`
+    : `${sayAll(yours)} is PyTorch’s integer on no path.`;
+  if (matches.length === 0) return `${theirs} None of the usual formulas gives it.`;
+  return `${theirs} Of the usual formulas ${matches.length === 1 ? "one gives it" : `${matches.length} give it`}: ${list(matches)}.`;
+}
+
+// The constants of a path, before any code is seen: [symbol, how, value, whether it is a float32].
+function constants(path, p) {
+  if (path === 3) {
+    const { m1, m2, shift } = PATHS[3].make(p);
+    return [["m₁", "rint(s₁/s · 2ⁿ)", m1, false], ["m₂", "rint(s₂/s · 2ⁿ)", m2, false], ["n", "shift", shift, false]];
+  }
+  const scales = [["s₁", "float32", fround(p.s1), true], ["s₂", "float32", fround(p.s2), true], ["r", "1 / s", reciprocal(p.s), true]];
+  const products = [["c₁", "−s₁z₁", fround(fround(p.s1) * -p.z1), true], ["c₂", "−s₂z₂", fround(fround(p.s2) * -p.z2), true]];
+  return path === 0 ? [...scales, ...products] : scales;
+}
+
+function render({ model, el }) {
+  let live = null;
+  const message = uniqueId("message");
+  const errors = new Map(); // field -> what is wrong with what was typed
+  const inputs = Object.fromEntries(NAMES.map((name) => [name, html("input", {
+    type: "text", inputmode: "decimal", autocomplete: "off", spellcheck: "false", "aria-label": WHAT[name], "aria-describedby": message,
+    oninput: () => read(name),
+  })]));
+  const text = (value) => (value === null || value === undefined ? "" : String(value));
+  const read = (name) => {
+    const { value, error } = parse(name, inputs[name].value);
+    if (error) errors.set(name, error);
+    else errors.delete(name);
+    inputs[name].setAttribute("aria-invalid", error ? "true" : "false");
+    if (!error && model.get(name) !== value) { model.set(name, value); model.save_changes(); }
+    show();
+  };
+  const follow = (name) => { // what Python set, unless it is what was typed
+    if (parse(name, inputs[name].value).value !== model.get(name)) { inputs[name].value = text(model.get(name)); read(name); }
+  };
+  const row = (label, ...names) => [html("span", {}, label), ...names.map((name) => inputs[name])];
+  const form = html("div", { class: "ql-form" },
+    ...["", "scale", "zero point", "code"].map((label) => html("span", {}, label)),
+    ...row("x₁", "s1", "z1", "q1"), ...row("x₂", "s2", "z2", "q2"), ...row("sum", "s", "z", "yours"),
+    html("span", {}), html("span", {}), html("span", {}), html("span", {}, "yours"));
+  const wrong = html("p", { class: "ql-error", id: message, role: "alert" });
+
+  const table = comparison(["PyTorch", "integer", "yours"]);
+  const paths = choice({ label: "Each step of", options: PATHS.map(({ name }) => name), chosen: 0, choose: (i) => { model.set("path", i); model.save_changes(); } });
+  const box = html("input", { type: "checkbox", onchange: () => { model.set("bits", box.checked); model.save_changes(); } });
+  const bits = html("label", { class: "ql-check" }, box, " bits of each float32");
+  const head = html("thead");
+  const body = html("tbody");
+  const steps = html("div", { class: "ql-table" }, html("table", {}, head, body));
+  const usual = comparison(["formula", "gives"]);
+  const more = html("details", { class: "ql-more" }, html("summary", {}, "What the usual formulas give"), usual.root);
+  const results = html("div", {}, table.root, paths.root, bits, steps, more);
+  const words = frame(el, form, wrong, results);
+  el.querySelector(".ql-widget").insertBefore(words, results); // the verdict first
+
+  const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
+  const drawSteps = (p, path, withBits) => {
+    const { name, make, how, digits } = PATHS[path];
+    const adder = make(p);
+    head.replaceChildren(html("tr", {}, ...["step", name, ...(withBits ? ["bits"] : [])].map((title) => html("th", { scope: "col" }, title))));
+    if (!adder) {
+      body.replaceChildren(html("tr", {}, html("th", { scope: "row" }, "refused"), html("td", { colspan: withBits ? 2 : 1 }, "a scale over the output’s is not in [2⁻¹⁴, 2⁸)")));
+      return;
+    }
+    const said = addSteps(adder, p.q1, p.q2);
+    const rows = [...constants(path, p), ...STEPS.map((step, k) => [step, [...how, "clamp"][k], said[k], path !== 3 && k < 5])];
+    body.replaceChildren(...rows.filter(([, , value]) => value !== null).map(([step, from, value, single]) => html("tr", { class: step === "code" ? "ql-torch" : "ql-plain" },
+      html("th", { scope: "row" }, step),
+      html("td", {}, html("span", {}, number(value, digits)), html("small", {}, from)),
+      withBits ? html("td", {}, single ? bits32(value) : "") : null)));
+  };
+  const show = oncePerFrame(() => {
+    wrong.textContent = [...errors.values()].join(" ");
+    results.hidden = errors.size > 0;
+    if (errors.size > 0) { words.textContent = ""; return; }
+    const p = Object.fromEntries(NAMES.map((name) => [name, model.get(name) ?? null]));
+    const [path, withBits] = [model.get("path"), model.get("bits")];
+    const found = answers(p);
+    const mark = (code) => (p.yours === null ? "" : code === p.yours ? "= yours" : "≠");
+    const rows = WHERE.map((where, i) => [where, "torch", found.codes[i] ?? "refused", mark(found.codes[i])]);
+    if (live) {
+      const { version, capability } = live;
+      rows.push(...[["body", `vector body, ${capability}`], ["tail", "tail"], ["qnnpack", "qnnpack"]].map(([key, where]) =>
+        [`PyTorch ${version}, running: ${where}`, "plain", live[key] ?? "refused", mark(live[key])]));
+    }
+    table.update(rows);
+    paths.update(path);
+    box.checked = withBits;
+    drawSteps(p, path, withBits);
+    const first = [...found.usual].sort((a, b) => (b[1] === p.yours) - (a[1] === p.yours));
+    usual.update(first.map(([name, code]) => [name, code === p.yours ? "ours" : "plain", `${sayAll(code)}${code === p.yours ? " = yours" : ""}`]));
+    words.textContent = `${nearTie(p)} ${verdict(p, found)}`;
+  });
+  let rest = 0;
+  const ask = asker(model, (answer) => { live = answer; show(); });
+  const changed = () => {
+    live = null;
+    show();
+    clearTimeout(rest); // a running PyTorch is asked when the typing rests
+    rest = setTimeout(() => {
+      const [s1, z1, q1, s2, z2, q2, s, z] = NAMES.slice(0, 8).map((name) => model.get(name));
+      ask({ codes: [q1, q2], preset: [[s1, z1], [s2, z2], [s, z]] });
+    }, 300);
+  };
+  for (const name of NAMES) {
+    inputs[name].value = text(model.get(name));
+    model.on(`change:${name}`, () => { follow(name); changed(); });
+  }
+  for (const name of ["path", "bits"]) model.on(`change:${name}`, show);
+  changed();
+  const end = followWidth(el, show);
+  return () => { clearTimeout(rest); end(); };
+}
+
+export default { render };

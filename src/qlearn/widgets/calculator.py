@@ -1,0 +1,54 @@
+"""The calculator (Chapter 4): PyTorch's sum of two codes on every path, and which usual formula gives yours."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from .base import Widget, module
+from .elementwise import pytorch_sums
+
+
+class Calculator(Widget):
+    """Type two codes and their parameters; get PyTorch's integer on each path, each step, and where yours comes from.
+
+    ``s1``, ``z1``, ``q1``, ``s2``, ``z2``, ``q2`` are scale, zero point and code of the two inputs (quint8), ``s`` and
+    ``z`` scale and zero point of the sum, ``yours`` is the integer that you got, None if you have none. ``path`` is
+    whose steps are shown, counted as in ``AdditionTable``.
+    """
+
+    _esm = module("arithmetic.js", "kit.js", "adding.js", "calculator.js")
+    s1 = traitlets.Float(0.040562573820352554).tag(sync=True)
+    z1 = traitlets.Int(112).tag(sync=True)
+    q1 = traitlets.Int(158).tag(sync=True)
+    s2 = traitlets.Float(0.08881603181362152).tag(sync=True)
+    z2 = traitlets.Int(126).tag(sync=True)
+    q2 = traitlets.Int(136).tag(sync=True)
+    s = traitlets.Float(0.09029635787010193).tag(sync=True)
+    z = traitlets.Int(124).tag(sync=True)
+    yours = traitlets.Int(155, allow_none=True).tag(sync=True)
+    path = traitlets.Int(0).tag(sync=True)
+    bits = traitlets.Bool(False).tag(sync=True)  # whether the steps' bits are shown
+
+    @traitlets.validate("s1", "s2", "s")
+    def _scale(self, proposal: dict[str, Any]) -> float:
+        name, value = proposal["trait"].name, float(proposal["value"])
+        with np.errstate(over="ignore", under="ignore"):
+            single = float(np.float32(value))
+        if not (math.isfinite(single) and single > 0):
+            raise traitlets.TraitError(f"{name} must be positive and finite, as float32 too; got {value}")
+        return value
+
+    @traitlets.validate("z1", "q1", "z2", "q2", "z", "path")
+    def _code(self, proposal: dict[str, Any]) -> int:
+        name, value = proposal["trait"].name, int(proposal["value"])
+        last = 3 if name == "path" else 255
+        if not 0 <= value <= last:
+            raise traitlets.TraitError(f"{name} must be 0 to {last}, got {value}")
+        return value
+
+    def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
+        return pytorch_sums(torch, *question["codes"], *question["preset"])

@@ -1,0 +1,240 @@
+import { addSteps, additionTable, clamp } from "./arithmetic.js";
+import { FORMULAS, parting, PATHS, STEPS } from "./adding.js";
+import { asker, choice, drag, followTheme, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
+
+const CELLS = 65536;
+const LEFT = 26; // room for the axes' names
+const TOP = 24;
+const BOX = 28; // a cell under the lens
+const BESIDE = 5 * BOX + 18; // from this room on, the lens stands beside the table
+
+// Where two tables differ: how many cells of `theirs` are higher, how many lower.
+export function compare(theirs, ours) {
+  let [higher, lower] = [0, 0];
+  for (let i = 0; i < CELLS; i += 1) {
+    if (theirs[i] > ours[i]) higher += 1;
+    else if (theirs[i] < ours[i]) lower += 1;
+  }
+  return { higher, lower };
+}
+
+// The next cell that differs after cell i, or i if there is none.
+export function nextDifference(theirs, ours, i) {
+  for (let step = 1; step <= CELLS; step += 1) {
+    const k = (i + step) % CELLS;
+    if (theirs[k] !== ours[k]) return k;
+  }
+  return i;
+}
+
+// The recorded tables: presets x paths of 65,536 codes each.
+export async function unpack(view) {
+  const packed = new Blob([new Uint8Array(view.buffer, view.byteOffset, view.byteLength)]);
+  const unpacked = packed.stream().pipeThrough(new DecompressionStream("deflate"));
+  const all = new Uint8Array(await new Response(unpacked).arrayBuffer());
+  return (preset, path) => all.subarray((preset * PATHS.length + path) * CELLS, (preset * PATHS.length + path + 1) * CELLS);
+}
+
+// "#1d2027" -> one pixel, as a little-endian Uint32 of red, green, blue and alpha.
+const channels = (color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
+const pixel = ([red, green, blue]) => (255 << 24) | (blue << 16) | (green << 8) | red;
+
+async function render({ model, el }) {
+  const [names, presets] = [model.get("names"), model.get("presets")];
+  const recorded = await unpack(model.get("tables"));
+  const computed = new Map(); // "preset/formula" -> the formula's table
+  let live = null; // the running PyTorch's answer to the present state
+
+  const params = (preset) => {
+    const [[s1, z1], [s2, z2], [s, z]] = presets[preset];
+    return { s1, z1, s2, z2, s, z };
+  };
+  const tableOf = (preset, formula) => {
+    const key = `${preset}/${formula}`;
+    if (!computed.has(key)) {
+      const table = additionTable(FORMULAS[formula].make(params(preset)));
+      computed.set(key, { table, counts: PATHS.map((_, path) => compare(recorded(preset, path), table)) });
+    }
+    return computed.get(key);
+  };
+  const state = () => {
+    const [preset, path, formula, q1, q2] = ["preset", "path", "formula", "q1", "q2"].map((name) => model.get(name));
+    const { table, counts } = tableOf(preset, formula);
+    return { preset, path, formula, q1, q2, p: params(preset), theirs: recorded(preset, path), ours: table, counts: counts[path] };
+  };
+  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const goTo = (q1, q2) => { model.set("q1", clamp(q1, 0, 255)); model.set("q2", clamp(q2, 0, 255)); };
+
+  const choices = [
+    choice({ label: "Scales and zero points", options: names, chosen: 0, choose: (i) => set("preset", i) }),
+    choice({ label: "PyTorch’s integers", options: PATHS.map(({ name }) => name), chosen: 0, choose: (i) => set("path", i) }),
+    choice({ label: "Formula", options: FORMULAS.map(({ name }) => name), chosen: 0, choose: (i) => set("formula", i) }),
+  ];
+  const sliders = ["q1", "q2"].map((name, i) => slider({
+    label: ["code q₁ ↓", "code q₂ →"][i], steps: 255, position: model.get(name), show: (q) => q, move: (q) => set(name, q),
+  }));
+
+  // The table itself, one pixel a cell, painted anew only when it is another one.
+  const canvas = html("canvas", { width: 256, height: 256, class: "ql-pixels", "aria-hidden": "true" });
+  let painted = "";
+  const paint = ({ preset, path, formula, theirs, ours }) => {
+    const style = getComputedStyle(canvas);
+    const [card, ink, torch, mine] = ["card", "ink", "torch", "ours"].map((name) => channels(style.getPropertyValue(`--${name}`).trim()));
+    const key = [preset, path, formula, card, ink].join("/");
+    if (key === painted) return;
+    painted = key;
+    const shades = Uint32Array.from({ length: 256 }, (_, q) => pixel(card.map((c, i) => Math.round(c + (ink[i] - c) * (0.05 + (0.33 * q) / 255)))));
+    const [higher, lower] = [pixel(torch), pixel(mine)];
+    const image = new ImageData(256, 256);
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let i = 0; i < CELLS; i += 1) pixels[i] = theirs[i] > ours[i] ? higher : theirs[i] < ours[i] ? lower : shades[theirs[i]];
+    canvas.getContext("2d").putImageData(image, 0, 0);
+  };
+
+  // A cell is a whole number of the screen's pixels wide. The lens stands beside the table or under it.
+  const plan = (width) => {
+    const dots = globalThis.devicePixelRatio || 1;
+    const size = (256 * Math.max(1, Math.floor(Math.min((width - LEFT) * dots, 520 * dots) / 256))) / dots;
+    const beside = width - LEFT - size >= BESIDE;
+    const columns = beside ? 5 : 2 * Math.floor((width / BOX - 1) / 2) + 1;
+    const rows = beside ? 9 : 5;
+    const [lensX, lensY] = beside ? [LEFT + size + 18, TOP + 22] : [0, TOP + size + 38];
+    return { size, cell: size / 256, columns, rows, lensX, lensY, height: beside ? TOP + size + 4 : lensY + rows * BOX + 4 };
+  };
+  const draw = (width) => {
+    const { q1, q2, theirs, ours } = state();
+    const { size, cell, columns, rows, lensX, lensY, height } = plan(width);
+    Object.assign(canvas.style, { left: `${LEFT}px`, top: `${TOP}px`, width: `${size}px`, height: `${size}px` });
+    const shapes = [];
+    const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
+    const [x, y] = [LEFT + q2 * cell, TOP + q1 * cell];
+
+    add("text", { x: LEFT, y: 15 }, "q₂ →");
+    add("text", { x: 2, y: TOP + 12 }, "q₁");
+    add("text", { x: 5, y: TOP + 28 }, "↓");
+    for (const q of [128, 255]) {
+      add("text", { x: LEFT + (q + 0.5) * cell, y: 15, class: "ql-number", "text-anchor": q === 255 ? "end" : "middle" }, q);
+      add("text", { x: LEFT - 4, y: TOP + (q + 0.5) * cell + (q === 255 ? 0 : 4), class: "ql-number", "text-anchor": "end" }, q);
+    }
+    // the cell that is looked at, and what of its surroundings the lens shows
+    const [first1, first2] = [q1 - (rows - 1) / 2, q2 - (columns - 1) / 2];
+    add("path", { d: `M${LEFT} ${y + cell / 2} H${x - 6} M${x + cell + 6} ${y + cell / 2} H${LEFT + size} M${x + cell / 2} ${TOP} V${y - 6} M${x + cell / 2} ${y + cell + 6} V${TOP + size}`, stroke: "var(--ink)", "stroke-width": 1, opacity: 0.5 });
+    add("rect", { x: x - 4.5, y: y - 4.5, width: cell + 9, height: cell + 9, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6, rx: 2 });
+
+    add("text", { x: lensX, y: lensY - 9 }, `around ${q1} and ${q2}`);
+    for (let row = 0; row < rows; row += 1) {
+      for (let column = 0; column < columns; column += 1) {
+        const [i, j] = [first1 + row, first2 + column];
+        if (i < 0 || i > 255 || j < 0 || j > 255) continue;
+        const [their, our] = [theirs[256 * i + j], ours[256 * i + j]];
+        const [left, top] = [lensX + column * BOX, lensY + row * BOX];
+        const color = their > our ? "torch" : their < our ? "ours" : "soft";
+        add("rect", { x: left + 1, y: top + 1, width: BOX - 2, height: BOX - 2, rx: 3, fill: "var(--ink)", opacity: 0.04 + (0.2 * their) / 255 });
+        if (i === q1 && j === q2) add("rect", { x: left + 0.5, y: top + 0.5, width: BOX - 1, height: BOX - 1, rx: 3, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6 });
+        const [at, up] = [left + BOX / 2, Math.sign(their - our)];
+        if (up !== 0) add("path", { d: `M${at - 4} ${top + BOX / 2 - up * 6} h8 l-4 ${-5 * up} Z`, fill: `var(--${color})` });
+        add("text", { x: at, y: top + BOX / 2 + 4 + 3.5 * up, class: "ql-number", "text-anchor": "middle", style: `fill: var(--${color === "soft" ? "ink" : color}); font-weight: ${color === "soft" ? 400 : 600}` }, their);
+      }
+    }
+    return { height, children: shapes };
+  };
+  const { root, redraw } = picture("All 65,536 sums of two codes, and where a formula gives another integer than PyTorch", draw);
+  root.setAttribute("tabindex", "0");
+  const cellAt = (px, py) => {
+    const { size, cell, columns, rows, lensX, lensY } = plan(root.clientWidth);
+    const inside = px >= LEFT && px < LEFT + size && py >= TOP && py < TOP + size;
+    if (inside) return [Math.floor((py - TOP) / cell), Math.floor((px - LEFT) / cell)];
+    const [row, column] = [Math.floor((py - lensY) / BOX), Math.floor((px - lensX) / BOX)];
+    if (row < 0 || row >= rows || column < 0 || column >= columns) return null;
+    return [model.get("q1") + row - (rows - 1) / 2, model.get("q2") + column - (columns - 1) / 2];
+  };
+  drag(root, (startX, startY) => {
+    const start = cellAt(startX, startY);
+    return (px, py) => {
+      const { size } = plan(root.clientWidth);
+      const inLens = px > LEFT + size || py > TOP + size;
+      if (start && (!inLens || (px === startX && py === startY))) goTo(...(px === startX && py === startY ? start : cellAt(px, py) ?? [model.get("q1"), model.get("q2")]));
+    };
+  });
+  root.addEventListener("pointermove", (event) => { // a mouse need not press
+    if (event.pointerType !== "mouse" || event.buttons !== 0) return;
+    const box = root.getBoundingClientRect();
+    const { size } = plan(root.clientWidth);
+    const [px, py] = [event.clientX - box.left, event.clientY - box.top];
+    if (px < LEFT + size && py < TOP + size) { const at = cellAt(px, py); if (at) goTo(...at); }
+  });
+  const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  root.addEventListener("keydown", (event) => {
+    const by = ARROWS[event.key];
+    if (!by) return;
+    event.preventDefault();
+    goTo(model.get("q1") + by[0] * (event.shiftKey ? 16 : 1), model.get("q2") + by[1] * (event.shiftKey ? 16 : 1));
+  });
+  const next = html("button", { type: "button", class: "ql-button", onclick: () => {
+    const { q1, q2, theirs, ours } = state();
+    const i = nextDifference(theirs, ours, 256 * q1 + q2);
+    goTo(i >> 8, i & 255);
+  } }, "Next difference");
+
+  const body = html("tbody");
+  const heads = [html("th", { scope: "col" }), html("th", { scope: "col" })];
+  const steps = html("div", { class: "ql-table ql-steps" }, html("table", {}, html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "step"), ...heads)), body));
+  const scalesLine = html("p", { class: "ql-legend" });
+  const words = frame(el, ...choices.map((one) => one.root), scalesLine, html("div", { class: "ql-stack" }, canvas, root),
+    legend([["torch", "▲"], "PyTorch’s integer is higher"], [["ours", "▼"], "the formula’s is higher"]),
+    html("div", { class: "ql-controls" }, ...sliders.map((one) => one.root)), next, steps);
+
+  const cell = (value, how, digits) => html("td", {}, value === null ? "–" : html("span", {}, number(value, digits)), html("small", {}, how));
+  const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
+  const show = oncePerFrame(() => {
+    const now = state();
+    const { preset, path, formula, q1, q2, p, theirs, ours, counts } = now;
+    paint(now);
+    redraw();
+    [preset, path, formula].forEach((chosen, i) => choices[i].update(chosen));
+    [q1, q2].forEach((q, i) => sliders[i].update(q));
+    const total = counts.higher + counts.lower;
+    next.disabled = total === 0;
+    scalesLine.textContent = `s₁ = ${p.s1}, z₁ = ${p.z1};  s₂ = ${p.s2}, z₂ = ${p.z2};  s = ${p.s}, z = ${p.z}`;
+
+    const [one, other] = [PATHS[path], FORMULAS[formula]];
+    const said = [one, other].map(({ make }) => addSteps(make(p), q1, q2));
+    const part = parting(...said, one.unit === other.unit);
+    heads[0].textContent = `PyTorch, ${one.name}`;
+    heads[1].textContent = other.name;
+    body.replaceChildren(...STEPS.map((step, k) => {
+      const how = k < 6 ? [one.how[k], other.how[k]] : ["clamp", "clamp"];
+      const head = html("th", { scope: "row" }, step, part === k ? html("small", {}, "they part") : null);
+      return html("tr", { class: part === k ? "ql-wrong" : "ql-plain" }, head, cell(said[0][k], how[0], one.digits), cell(said[1][k], how[1], other.digits));
+    }));
+
+    const at = 256 * q1 + q2;
+    const share = (100 * total) / CELLS;
+    const count = total === 0 ? `In all ${CELLS.toLocaleString("en")} sums the two give the same integer.`
+      : `The two differ in ${total.toLocaleString("en")} of ${CELLS.toLocaleString("en")} sums (${share < 0.1 ? "under 0.1" : share.toFixed(1)} %): PyTorch’s integer is higher in ${counts.higher.toLocaleString("en")}, the formula’s in ${counts.lower.toLocaleString("en")}.`;
+    const here = theirs[at] === ours[at] ? `both say ${theirs[at]}` : `PyTorch says ${theirs[at]}, the formula ${ours[at]}`;
+    const running = live ? runningWords(live, path, theirs[at]) : "";
+    words.textContent = `${count} For codes ${q1} and ${q2} ${here}.${running}`;
+  });
+  let rest = 0;
+  const ask = asker(model, (answer) => { live = answer; show(); });
+  const changed = () => {
+    live = null;
+    show();
+    clearTimeout(rest); // a running PyTorch is asked when the pointer rests
+    rest = setTimeout(() => ask({ codes: [model.get("q1"), model.get("q2")], preset: presets[model.get("preset")] }), 200);
+  };
+  for (const name of ["preset", "path", "formula", "q1", "q2"]) model.on(`change:${name}`, changed);
+  changed();
+  const ends = [followWidth(el, show), followTheme(show)];
+  return () => { clearTimeout(rest); ends.forEach((end) => end()); };
+}
+
+// What the running PyTorch says on this path, if it has it: it has one of the two bodies.
+export function runningWords({ version, capability, body, tail, qnnpack }, path, recorded) {
+  const has = [capability === "DEFAULT" ? null : body, tail, capability === "DEFAULT" ? body : null, qnnpack][path];
+  if (has === null) return ` The running PyTorch ${version} (${capability}) has no such path.`;
+  return ` The running PyTorch ${version} says ${has}${has === recorded ? "." : ", which is not what was recorded."}`;
+}
+
+export default { render };

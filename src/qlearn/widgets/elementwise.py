@@ -1,0 +1,89 @@
+"""The addition table (Chapter 4): all 65,536 sums of two codes, PyTorch's and a formula's, and each step of one sum."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import traitlets
+
+from .. import recordings
+from .base import Widget, module
+
+NAMES = (
+    "the question’s",
+    "issue 37343",
+    "all equal",
+    "twice the inputs’",
+    "one is half",
+    "three quarters",
+    "powers of two",
+)
+"""What the recorded presets of scales and zero points are called."""
+TABLES = ("avx2/{}/body", "avx2/{}/tail", "default/{}/body", "avx2/{}/qnnpack")
+"""Where PyTorch's sums are recorded, in the order of ``path``."""
+FORMULAS = 7  # in adding.js
+
+
+class AdditionTable(Widget):
+    """See every sum of two quint8 codes at once, and where a formula gives another integer than PyTorch.
+
+    ``preset`` counts along the recorded scales and zero points (``presets``: of both inputs and the sum), ``path`` is
+    whose integers are right: 0 the vector body of AVX2 and AVX512, 1 the scalar tail, 2 the body of DEFAULT, 3 the
+    engine qnnpack. ``formula`` counts along the page's formulas; ``q1`` and ``q2`` are the codes that are looked at.
+    """
+
+    _esm = module("arithmetic.js", "kit.js", "adding.js", "elementwise.js")
+    preset = traitlets.Int(3).tag(sync=True)
+    path = traitlets.Int(0).tag(sync=True)
+    formula = traitlets.Int(1).tag(sync=True)
+    q1 = traitlets.Int(156).tag(sync=True)
+    q2 = traitlets.Int(79).tag(sync=True)
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    presets = traitlets.List(traitlets.List()).tag(sync=True)  # presets x 3 x (scale, zero point)
+    tables = traitlets.Bytes().tag(sync=True)  # zlib; uint8, presets x 4 x 256 x 256: path, q1, q2
+
+    def __init__(self, **traits: Any) -> None:
+        recorded = recordings.load("addition_table")
+        presets = [[[s, int(z)] for s, z in preset] for preset in recorded["avx2/presets"].tolist()]
+        tables = b"".join(recorded[key.format(i)].tobytes() for i in range(len(presets)) for key in TABLES)
+        super().__init__(names=list(NAMES), presets=presets, tables=zlib.compress(tables, 9), **traits)
+
+    @traitlets.validate("preset", "path", "formula", "q1", "q2")
+    def _there(self, proposal: dict[str, Any]) -> int:
+        name, value = proposal["trait"].name, proposal["value"]
+        last = {"preset": len(NAMES) - 1, "path": len(TABLES) - 1, "formula": FORMULAS - 1}.get(name, 255)
+        if not 0 <= value <= last:
+            raise traitlets.TraitError(f"{name} must be 0 to {last}, got {value}")
+        return int(value)
+
+    def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
+        return pytorch_sums(torch, *question["codes"], *question["preset"])
+
+
+def pytorch_sums(torch: Any, q1: int, q2: int, one: Any, two: Any, out: Any) -> dict[str, Any]:
+    """The sum of two codes by the running PyTorch: in its vector body, in a tail, and by the engine qnnpack.
+
+    ``one``, ``two`` and ``out`` are (scale, zero point). ``qnnpack`` is None where PyTorch refuses.
+    """
+
+    def total(elements: int) -> int:
+        a, b = (
+            torch._make_per_tensor_quantized_tensor(torch.full((elements,), q, dtype=torch.uint8), scale, zero_point)
+            for q, (scale, zero_point) in ((q1, one), (q2, two))
+        )
+        return int(torch.ops.quantized.add(a, b, *out).int_repr()[0])
+
+    backend = torch.backends.quantized
+    engine, capability = backend.engine, torch.backends.cpu.get_cpu_capability()
+    try:
+        backend.engine = "fbgemm"
+        body, tail = total(64), total(1)
+        backend.engine = "qnnpack"
+        try:
+            qnnpack = total(64)
+        except RuntimeError:  # a ratio of scales that QNNPACK does not take
+            qnnpack = None
+    finally:
+        backend.engine = engine
+    return {"capability": capability, "body": body, "tail": tail, "qnnpack": qnnpack}
