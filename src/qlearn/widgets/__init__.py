@@ -1,5 +1,10 @@
 """Interactive figures, one a chapter: alive in a static page, beside the real PyTorch where there is a kernel."""
 
+try:
+    import anywidget  # noqa: F401
+except ImportError:
+    raise ImportError("qlearn.widgets needs anywidget: pip install 'qlearn[widgets]'") from None
+
 from .affine import Grid
 from .calculator import Calculator
 from .elementwise import AdditionTable
