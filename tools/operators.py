@@ -256,14 +256,24 @@ def every_pair(rng: Generator, dtype: str, step: int) -> tuple[Operand, ...]:
     return tuple(Operand(whole, (65536,), (step,), 1.0, zero_point(rng, dtype)) for whole in found)
 
 
-def draw_pair(rng: Generator, *, product: bool = False, dtype: str | None = None, n: int = 0, layout: str = "") -> Case:
+def draw_pair(
+    rng: Generator,
+    *,
+    product: bool = False,
+    dtype: str | None = None,
+    n: int = 0,
+    layout: str = "",
+    step: int = 0,
+) -> Case:
     """Two operands with the result's scale and zero point: every pair of codes, or n random ones in some layout."""
-    dtype = dtype or _dtype(rng)
+    dtype = dtype or (str(rng.choice(["quint8", "qint8"])) if step else _dtype(rng))
     sa, sb, so = scales(rng, 3)
     if product:
         so = float(np.clip(sa * sb * 2.0 ** rng.integers(2, 9), 1e-7, 1e4)) if rng.random() < 0.8 else so
-    if n == 0 and dtype != "qint32" and rng.random() < 0.7:
-        two = every_pair(rng, dtype, step=int(rng.choice([1, 1, 2])))
+    if n == 0 and dtype != "qint32" and not step and rng.random() < 0.7:
+        step = int(rng.choice([1, 1, 2]))
+    if step:
+        two = every_pair(rng, dtype, step)
         operands = tuple(t._replace(scale=s) for t, s in zip(two, (sa, sb), strict=True))
     else:
         two_places = places(rng, n or size(rng), layout or str(rng.choice(LAYOUTS)))
@@ -321,7 +331,7 @@ def draw_cat(rng: Generator, *, dtype: str | None = None, n: int = 0, layout: st
     zero = zero_point(rng, dtype)
     operands = []
     for s in own:
-        whole[dim] = int(rng.choice([1, 3, 7, 8, 9, 16, 31, 32, 33, 40, 71, rng.integers(1, 130)]))
+        whole[dim] = int(rng.choice([1, 3, 7, 8, 9, 16, 31, 32, 33, 40, 71, int(rng.integers(1, 130))]))
         lengths = tuple(whole)
         strides = dense_strides(lengths, channels_last=last) if rng.random() < 0.95 else _sliced(rng, lengths)
         same = rng.random() < 0.2

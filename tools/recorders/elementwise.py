@@ -12,8 +12,9 @@ PRESETS = (
     ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012925386428833, 56)),
 )
 PRODUCTS = (
-    ((0.05, 128), (0.05, 128), (0.1, 128)),
-    ((0.037, 90), (0.0185, 30), (0.013690000000000001, 101)),
+    ((0.5, 128), (0.5, 128), (0.5, 127)),
+    ((0.5, 128), (0.5, 100), (1.5, 127)),
+    ((0.037, 90), (0.0185, 30), (0.01369, 101)),
     ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012925386428833, 56)),
 )
 CATS = (((0.05, 128), (0.1, 128)), ((0.037, 90), (0.0185, 101)), ((0.0049, 77), (0.0098, 3)))
@@ -28,7 +29,7 @@ KEYS = {
     "qnnpack/<i>": "uint8 (256, 256): the same on the engine qnnpack",
     "add_relu/<i>/body": "uint8 (256, 256): torch.ops.quantized.add_relu of every pair, in the vector body",
     "add_relu/<i>/tail": "uint8 (256, 256): the same in a scalar tail",
-    "products": "float64 (3, 3, 2): of two tensors and their product, scale and zero point; quint8",
+    "products": "float64 (4, 3, 2): of two tensors and their product, scale and zero point; quint8",
     "mul/<i>/body": "uint8 (256, 256): torch.ops.quantized.mul of every pair of codes, [a, b], in the vector body",
     "mul/<i>/tail": "uint8 (256, 256): the same in a scalar tail",
     "cats": "float64 (3, 2, 2): of a tensor and of the result, scale and zero point; quint8",
