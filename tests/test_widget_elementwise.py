@@ -19,10 +19,11 @@ SHARED = ("arithmetic.js", "kit.js", "adding.js")
 TABLE = module(*SHARED, "elementwise.js").replace("export default", "globalThis.widget =")
 CALCULATOR = module(*SHARED, "calculator.js").replace("export default", "globalThis.widget =")
 TEXT = """(table) => btoa(Array.from(table, (code) => String.fromCharCode(code)).join(""))"""
-TABLES_OF = f"""(presets) => presets.map(([[s1, z1], [s2, z2], [s, z]]) => [...PATHS, ...FORMULAS].map(({{ make }}) => {{
-    const adder = make({{ s1, z1, s2, z2, s, z }});
-    return ({TEXT})(adder ? additionTable(adder) : []);
-}}))"""
+TABLES_OF = f"""(presets) => presets.map(([[s1, z1], [s2, z2], [s, z]]) =>
+    [...PATHS, ...FORMULAS].map(({{ make }}) => {{
+        const adder = make({{ s1, z1, s2, z2, s, z }});
+        return ({TEXT})(adder ? additionTable(adder) : []);
+    }}))"""
 UNPACKED = f"""async (text) => {{
     const tables = await unpack(new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer));
     return [0, 1, 2, 3, 4, 5, 6].map((i) => [0, 1, 2, 3].map((j) => ({TEXT})(tables(i, j))));

@@ -76,13 +76,13 @@ async function render({ model, el }) {
 
   // The table itself, one pixel a cell, painted anew only when it is another one.
   const canvas = html("canvas", { width: 256, height: 256, class: "ql-pixels", "aria-hidden": "true" });
-  let painted = "";
+  let painted = ""; // what the canvas shows
   const paint = ({ preset, path, formula, theirs, ours }) => {
-    const style = getComputedStyle(canvas);
-    const [card, ink, torch, mine] = ["card", "ink", "torch", "ours"].map((name) => channels(style.getPropertyValue(`--${name}`).trim()));
-    const key = [preset, path, formula, card, ink].join("/");
+    const key = `${preset}/${path}/${formula}`;
     if (key === painted) return;
     painted = key;
+    const style = getComputedStyle(canvas);
+    const [card, ink, torch, mine] = ["card", "ink", "torch", "ours"].map((name) => channels(style.getPropertyValue(`--${name}`).trim()));
     const shades = Uint32Array.from({ length: 256 }, (_, q) => pixel(card.map((c, i) => Math.round(c + (ink[i] - c) * (0.05 + (0.33 * q) / 255)))));
     const [higher, lower] = [pixel(torch), pixel(mine)];
     const image = new ImageData(256, 256);
@@ -226,7 +226,7 @@ async function render({ model, el }) {
   };
   for (const name of ["preset", "path", "formula", "q1", "q2"]) model.on(`change:${name}`, changed);
   changed();
-  const ends = [followWidth(el, show), followTheme(show)];
+  const ends = [followWidth(el, show), followTheme(() => { painted = ""; show(); })];
   return () => { clearTimeout(rest); ends.forEach((end) => end()); };
 }
 
