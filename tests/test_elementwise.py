@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import SIZES, SPLITS, assert_equal
 from hypothesis import given
 from hypothesis import strategies as st
-from operators import LAYOUTS
 
 import qlearn
+from conformance import SIZES, SPLITS, assert_equal
+from operators import LAYOUTS
 from oracle import ask, compare
 from qlearn import Machine, QTensor, elementwise, recordings, rounding
 from qlearn.machine import ENGINES
@@ -55,7 +55,8 @@ def table(name: str, capability: str, path: str, params: Any, engine: str = "fbg
 def test_recorded_tables(capability: str, name: str) -> None:
     """Every pair of codes, in the vector body and in the tail."""
     arrays = recordings.load("elementwise")
-    for i, params in enumerate(arrays[f"{capability}/{'products' if name == 'mul' else 'presets'}"]):
+    known = {"mul": "products", "qnnpack": "qnnpack"}.get(name, "presets")
+    for i, params in enumerate(arrays[f"{capability}/{known}"]):
         if name == "qnnpack":
             for path in ("body", "tail"):
                 ours = table("add", capability, path, params, engine="qnnpack")

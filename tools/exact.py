@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from operators import OPERATORS, compare
-from record import FLAGS, NEEDS, RECORDINGS, cpu_flags
 
+from operators import OPERATORS, compare
 from qlearn import Machine
 from qlearn.machine import CAPABILITIES, ENGINES
+from record import FLAGS, NEEDS, RECORDINGS, cpu_flags
 
 OUTPUTS = 2_000_000
 THREADS = (1, 2, 3, 5)

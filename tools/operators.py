@@ -169,14 +169,14 @@ def size(rng: Generator) -> int:
 
 
 def shape(rng: Generator, n: int, axes: int) -> tuple[int, ...]:
-    """About n elements in so many axes; a short axis now and then."""
-    lengths = [1.0] * axes
+    """About n elements in so many axes, most of them short."""
+    lengths, left = [], n
     for _ in range(axes - 1):
-        axis = int(rng.integers(axes))
-        lengths[axis] = max(1.0, float(rng.choice([1, 2, 3, 7, 16, 33, 64, 65])))
-    rest = int(rng.integers(axes))
-    lengths[rest] = max(1, round(n / (prod(lengths) / lengths[rest])))
-    return tuple(int(length) for length in lengths)
+        lengths.append(min(left, int(rng.choice([1, 1, 2, 3, 7, 16, 33, 64, 65]))))
+        left = max(1, left // lengths[-1])
+    lengths.append(left)
+    rng.shuffle(lengths)
+    return tuple(lengths)
 
 
 Place = tuple[tuple[int, ...], tuple[int, ...]]  # shape, strides
@@ -313,7 +313,7 @@ def _relu_torch(case: Case) -> Answer:
 
 
 def _relu_qlearn(case: Case, machine: Machine) -> Answer:
-    return answer(qlearn.relu(case.operands[0].qtensor()))
+    return answer(qlearn.relu(case.operands[0].qtensor(), machine=machine))
 
 
 # cat
