@@ -1,17 +1,13 @@
 """The operators of tools/operators.py, asked in PyTorch's processes (oracle.ask)."""
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import operators
 import oracle
 from qlearn import Machine
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-import operators  # NumPy alone, until PyTorch is asked
 
 SIZES = (*range(1, 201), *(64 * k + d for k in (4, 5, 16, 33) for d in (-1, 0, 1)))
 SPLITS = tuple(32768 * k + d for k in (1, 2, 3) for d in (-1, 0, 1, 37, 64))
