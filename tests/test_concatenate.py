@@ -13,6 +13,7 @@ from qlearn import Machine, QTensor, concatenate, recordings, rounding
 from qlearn.machine import ENGINES
 from strategies import arranged, bad_scales, not_integers, outside
 
+RECORDED = recordings.load("elementwise")
 CODES = np.arange(256, dtype=np.uint8)
 NINE = arranged(np.repeat(CODES[:, None, None, None], 9, axis=1), "channels_last")  # (256, 9, 1, 1)
 X = QTensor(np.zeros((2, 3), np.uint8), 0.5, 3, "quint8")
@@ -30,7 +31,7 @@ def test_live(dispatch: str, engine: str, dtype: str, rng: np.random.Generator) 
 
 def codes_of(capability: str, i: int) -> dict[str, Any]:
     """qlearn's codes of case i: a code among eight channels, in the channel after them, and contiguous."""
-    own, (scale, zero_point) = recordings.load("elementwise")[f"{capability}/cats"][i]
+    own, (scale, zero_point) = RECORDED[f"{capability}/cats"][i]
     params, machine = (float(own[0]), int(own[1]), "quint8"), Machine("x86", capability.upper(), 1)
     out = qlearn.cat([QTensor(NINE, *params)], scale, int(zero_point), 1, machine=machine).int_repr()[:, :, 0, 0]
     flat = qlearn.cat([QTensor(CODES, *params)], scale, int(zero_point), 0, machine=machine)
@@ -39,7 +40,7 @@ def codes_of(capability: str, i: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("capability", recordings.manifest()["elementwise"]["capabilities"])
 def test_recorded(capability: str) -> None:
-    r = recordings.load("elementwise")
+    r = RECORDED
     for i in range(len(r[f"{capability}/cats"])):
         for place, ours in codes_of(capability, i).items():
             compare("cat, recorded", ours, r[f"{capability}/cat/{i}/{place}"], place)
@@ -87,7 +88,7 @@ def mutants() -> list[tuple[str, str, str, Any]]:
 def test_step_is_needed(capability: str, place: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded codes tell each wrong step from the right one."""
     monkeypatch.setattr(concatenate, step, wrong)
-    r = recordings.load("elementwise")
+    r = RECORDED
     count = len(r[f"{capability}/cats"])
     assert any((codes_of(capability, i)[place] != r[f"{capability}/cat/{i}/{place}"]).any() for i in range(count))
 

@@ -75,20 +75,20 @@ class TestPairs:
 
     def test_every_pair(self, dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
         """All 65,536 pairs for new scales and zero points: random, related, near ties; in the body and in the tail."""
-        assert_equal(name, engine, dispatch, rng, [{"step": step} for step in (1, 2, 1, 2)])
+        assert_equal(name, engine, dispatch, rng, [{"step": step} for step in (1, 2)])
 
     def test_sizes(self, dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
         """1 to 200 elements, around multiples of 64, and where threads split: each time some of them."""
         sizes = rng.choice(np.array(SIZES), 60, replace=False).tolist()
         draws = [{"n": n, "layout": "contiguous", "threads": 1 + n % 2} for n in sizes]
         split = int(rng.choice(np.array(SPLITS)))
-        draws += [{"n": split, "layout": "contiguous", "threads": threads} for threads in (1, 2, 5)]
+        draws += [{"n": split, "layout": "contiguous", "threads": threads} for threads in (1, 2)]
         assert_equal(name, engine, dispatch, rng, draws)
 
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_layouts(self, dispatch: str, engine: str, name: str, layout: str, rng: np.random.Generator) -> None:
         """Small and large tensors of one layout, on one thread and two."""
-        draws = [{"n": n, "layout": layout} for n in rng.choice(np.array(SIZES), 8).tolist()]
+        draws = [{"n": n, "layout": layout} for n in rng.choice(np.array(SIZES), 6).tolist()]
         draws += [{"n": int(rng.choice(np.array(SPLITS))), "layout": layout, "threads": 2}]
         assert_equal(name, engine, dispatch, rng, draws)
 
@@ -102,7 +102,7 @@ class TestPairs:
 def test_extreme_scales(dispatch: str, name: str, rng: np.random.Generator) -> None:
     """Scales where an inverse, a product or a sum leaves float32 or int32."""
     for dtype in ("quint8", "qint8"):
-        for _ in range(12):
+        for _ in range(6):
             params = [(float(rng.choice([*EXTREME, 0.05])), zero_points(rng, dtype)) for _ in "abo"]
             for path in ("body", "tail"):
                 theirs = ask(dispatch, tables_of, name, dtype, path, params, elementwise=True)
