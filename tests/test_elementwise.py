@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import operators
 import qlearn
 from conformance import SIZES, SPLITS, assert_equal
 from operators import LAYOUTS
@@ -95,6 +96,26 @@ class TestPairs:
     def test_qint32(self, dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
         draws = [{"n": n, "dtype": "qint32", "threads": 1 + n % 3} for n in (1, 7, 15, 16, 17, 31, 33, 1000, 33000)]
         assert_equal(name, engine, dispatch, rng, draws)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["add", "add_relu", "mul", "mul_relu"])
+def test_any_zero_point_of_qint32(dispatch: str, name: str, rng: np.random.Generator) -> None:
+    """Zero points that float32 does not hold, differences and sums that leave int32; in the body and in the tail."""
+    cases = []
+    for _ in range(30):
+        params = list(zip(operators.scales(rng, 3), [zero_points(rng, "qint32") for _ in "abo"], strict=True))
+        pair = [operators.Operand(operators.codes(rng, 50, "qint32"), (50,), (1,), *own) for own in params[:2]]
+        cases.append(operators.Case(tuple(pair), params[2]))
+    compared, differing, words = ask(dispatch, several, name, cases, dispatch, elementwise=True)
+    compare(name, np.full(compared, differing), np.zeros(compared, int), words)
+
+
+def several(name: str, cases: Any, capability: str) -> tuple[int, int, str]:
+    """operators.compare of several cases in PyTorch's process."""
+    machine = Machine("fbgemm", capability, 1)
+    found = [operators.compare(operators.OPERATORS[name], case, machine) for case in cases]
+    return sum(n for n, *_ in found), sum(n for _, n, _ in found), "; ".join(words for *_, words in found if words)
 
 
 @pytest.mark.torch

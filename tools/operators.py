@@ -138,7 +138,20 @@ def zero_point(rng: Generator, dtype: str) -> int:
     """A zero point within dtype: any, an edge, or a common one."""
     info = np.iinfo(DTYPES[dtype])
     if dtype == "qint32":
-        return int(rng.choice([0, 1, -3, 75, int(rng.integers(-300, 300)), int(rng.integers(-(2**24), 2**24))]))
+        return int(
+            rng.choice(
+                [
+                    0,
+                    1,
+                    -3,
+                    75,
+                    int(rng.integers(-300, 300)),
+                    int(rng.integers(info.min, info.max + 1)),
+                    info.min,
+                    info.max,
+                ]
+            )
+        )
     if rng.random() < 0.5:
         return int(rng.integers(info.min, info.max + 1))
     return int(np.clip(rng.choice([info.min, info.max, 0, 1, 3, 75, 128]), info.min, info.max))
