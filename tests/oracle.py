@@ -45,7 +45,7 @@ def cpu_flags() -> frozenset[str]:
 
 @functools.cache
 def dispatch_unavailable(capability: str) -> str | None:
-    """As ``unavailable``, for element-wise operators alone, whose kernels have no AVX-512 version.
+    """As ``unavailable``, for element-wise operators and conversions per tensor, whose kernels have no AVX-512 version.
 
     PyTorch registers them without one (``QuantizedOpKernels.cpp`` REGISTER_DISPATCH, ``DispatchStub.h``), so that the
     AVX512 dispatch can choose nothing else than the AVX2 kernels, on a CPU without AVX-512 too. Tried once, in a
@@ -82,7 +82,7 @@ def ask(
 ) -> Any:
     """Call function(*args) where PyTorch runs with this capability, engine and number of threads.
 
-    ``elementwise`` says that it calls element-wise quantized operators alone: see ``dispatch_unavailable``.
+    ``elementwise`` says that it calls only what needs no AVX-512 kernel: see ``dispatch_unavailable``.
     """
     return _pool(capability, elementwise).submit(_call, function, args, engine, threads).result()
 

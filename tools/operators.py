@@ -504,16 +504,14 @@ def _scalar(name: str) -> Operator:
     return Operator(draw_one, partial(_pair_torch, name), partial(_pair_qlearn, name))
 
 
-def _affine(draw: Callable[..., Any], torch: Any, qlearn: Any, part: float = 1.0) -> Operator:
-    return Operator(draw, torch, qlearn, part, elementwise=False)
-
-
 OPERATORS: dict[str, Operator] = {
-    "quantize_per_tensor": _affine(draw_reals, _quantize_torch, _quantize_qlearn),
-    "quantize_per_channel": _affine(partial(draw_reals, channels=True), _quantize_torch, _quantize_qlearn),
-    "dequantize_per_tensor": _affine(draw_codes, _dequantize_torch, _dequantize_qlearn),
-    "dequantize_per_channel": _affine(partial(draw_codes, channels=True), _dequantize_torch, _dequantize_qlearn),
-    "observers": _affine(draw_observed, _observed_torch, _observed_qlearn, part=1e-3),
+    "quantize_per_tensor": Operator(draw_reals, _quantize_torch, _quantize_qlearn),
+    "quantize_per_channel": Operator(partial(draw_reals, channels=True), _quantize_torch, _quantize_qlearn),
+    "dequantize_per_tensor": Operator(draw_codes, _dequantize_torch, _dequantize_qlearn),
+    "dequantize_per_channel": Operator(
+        partial(draw_codes, channels=True), _dequantize_torch, _dequantize_qlearn, elementwise=False
+    ),
+    "observers": Operator(draw_observed, _observed_torch, _observed_qlearn, part=1e-3, elementwise=False),
     **{name: _pair(name) for name in ("add", "add_relu", "mul", "mul_relu")},
     **{name: _scalar(name) for name in ("add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu")},
     "relu": Operator(draw_one, _relu_torch, _relu_qlearn),
