@@ -61,7 +61,10 @@ def saturation_loss(x: Array, w: Array) -> Ints:
         int32, shape (G, B, M): the exact sum minus the saturated one.
     """
     loss = np.zeros((x.shape[0], x.shape[1], w.shape[2]), np.int32)
-    largest, w = int(x.max(initial=0)), w.astype(np.int32)
+    largest = int(x.max(initial=0))
+    if largest <= 128:  # 2 * 128 * -128 is still an int16
+        return loss
+    x, w = x.astype(np.int32), w.astype(np.int32)
     for k in range(0, x.shape[2] - 1, 2):  # a last single product fits: 255 * -128 > -32768
         pair = w[:, k : k + 2]  # (G, 2, M)
         high, low = largest * np.maximum(pair, 0).sum(1), largest * np.minimum(pair, 0).sum(1)  # (G, M)

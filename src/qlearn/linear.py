@@ -1,5 +1,6 @@
 """The quantized linear layer (Chapter 6, Accumulate and requantize)."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def linear(
     ``q8gemm``.
 
     Args:
-        x: quint8, per tensor, shape (..., K), at least two dimensions, any strides.
+        x: quint8, per tensor, shape (..., K) with K >= 1 and at least two dimensions (one on onednn), any strides.
         weight: qint8, shape (M, K), per tensor or per channel along axis 0.
         bias: float32, shape (M,), real numbers; None stands for zeros.
         scale: of the result; positive and finite, as float32 too.
@@ -42,12 +43,13 @@ def linear(
         machine: whose arithmetic; None is ``Machine.default()``.
 
     Returns:
-        quint8, shape (..., M), contiguous.
+        quint8, shape (..., M), contiguous; on the engine onednn (0, M) where x is empty.
 
     Raises:
         TypeError: x or weight is not a QTensor, bias is not float32, machine is not a Machine.
         ValueError: shapes that do not fit, a dtype or qscheme that PyTorch does not take, scale or zero_point out of
-            its range, weight zero points other than 0 on the engine onednn.
+            its range, weight zero points other than 0 on the engine onednn, on qnnpack scales whose
+            x_scale * w_scale / scale is not a normal float32 number.
     """
     return _linear(x, weight, bias, scale, zero_point, machine, relu=False)
 
@@ -74,8 +76,11 @@ def _linear(
     machine = Machine.of(machine)
     check_x(x)
     check_weight(weight)
-    if x.ndim < 2:
-        raise ValueError(f"x must have at least 2 dimensions, got {x.ndim}")
+    least = 1 if machine.engine == "onednn" else 2
+    if x.ndim < least:
+        raise ValueError(f"x must have at least {least} dimensions on the engine {machine.engine}, got {x.ndim}")
+    if x.shape[-1] == 0:
+        raise ValueError(f"x must have at least one feature, its last axis, got shape {x.shape}")
     if weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
         raise ValueError(f"weight must have shape (M, {x.shape[-1]}), for x of shape {x.shape}, got {weight.shape}")
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
@@ -83,13 +88,14 @@ def _linear(
     if machine.engine == "onednn":
         check_symmetric(weight, "the engine onednn")
 
-    codes, w = x.int_repr().reshape(-1, x.shape[-1]), weight.int_repr().T  # (B, K), (K, M)
+    rows = x.shape[:-1] if x.size or machine.engine != "onednn" else (0,)  # oneDNN flattens what is empty
+    codes, w = x.int_repr().reshape(prod(rows), x.shape[-1]), weight.int_repr().T  # (B, K), (K, M)
     acc = sums_of_products(codes.astype(np.int16) - x.q_zero_point(), w - w_zero_points(weight))  # (B, M)
     if not machine.vnni and machine.engine != "qnnpack":
-        acc -= saturation_loss(codes[None].astype(np.int32), w[None])[0]
+        acc -= saturation_loss(codes[None], w[None])[0]
     step = {"onednn": requantize.onednn_linear, "qnnpack": requantize.qnnpack}.get(machine.engine, requantize.fbgemm)
     out = step(acc, real_bias, x.q_scale(), w_scales(weight), scale, zero_point, relu=relu)
-    return QTensor(out.reshape(*x.shape[:-1], weight.shape[0]), scale, zero_point, "quint8")
+    return QTensor(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
 
 
 # Checks and parameters, shared with the convolution

@@ -57,10 +57,17 @@ def qnnpack(
     PackedLinearWeightsQnnp::apply_impl; ``QnnpackUtils.h`` generate_requantization_scales; QNNPACK ``q8gemm``.
 
     Args, returns: as ``fbgemm``.
+
+    Raises:
+        ValueError: a multiplier is not a normal float32 number, which QNNPACK refuses.
     """
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         b = saturate(add_then_round(bias * reciprocal(w_scale * x_scale), 0), np.int32)
         multiplier = (w_scale.astype(np.float32) * np.float32(x_scale)) * reciprocal(scale)
+        refused = ~(np.isfinite(multiplier) & (multiplier >= np.finfo(np.float32).tiny))
+        if refused.any():
+            wrong = np.asarray(multiplier)[refused].flat[0]
+            raise ValueError(f"scale must give a normal x_scale * w_scale / scale on the engine qnnpack, got {wrong}")
         return _round_then_add((acc + b).astype(np.float32) * multiplier, zero_point, relu=relu)
 
 
