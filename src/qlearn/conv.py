@@ -15,8 +15,7 @@ import numpy.typing as npt
 from qlearn import requantize
 from qlearn.accumulate import saturation_loss, sums_of_products
 from qlearn.affine import QTensor, check_scale, check_zero_point
-from qlearn.layout import strides_in_order
-from qlearn.linear import check_bias, check_symmetric, check_weight, check_x, w_scales, w_zero_points
+from qlearn.linear import check_bias, check_onednn, check_symmetric, check_weight, check_x, w_scales, w_zero_points
 from qlearn.machine import Machine
 
 __all__ = ["conv1d", "conv1d_relu", "conv2d", "conv2d_relu", "conv3d", "conv3d_relu"]
@@ -108,6 +107,9 @@ def conv2d(
         ValueError: shapes that do not fit, an empty x (but for N) or weight, a kernel larger than the padded x,
             groups that do not divide, x not quint8 or weight not qint8, another channel axis than 0, scale or
             zero_point out of its range, what the engine refuses (``linear``).
+        NotImplementedError: shapes for which FBGEMM writes outside its memory (3 x 3, padding 1, 2 or 4 channels a
+            group, groups that do not fill its vectors; depthwise in three dimensions but 3 x 3 x 3); the engine onednn
+            with AVX-512 but without VNNI.
     """
     where = (stride, padding, dilation, groups)
     return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=False)
@@ -214,22 +216,76 @@ def _conv(
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
     real_bias = check_bias(bias, weight.shape[0])
     kernels = kernels_of(machine, weight, g)
-    if kernels == "onednn":
-        check_symmetric(weight, "the engine onednn")
+    if kernels.startswith("onednn"):
+        check_symmetric(weight)
+        check_onednn(machine)
+    if kernels == "fbgemm":
+        check_memory(machine, weight, g)
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
-    if kernels != "qnnpack" and not machine.vnni:
+    if kernels == "onednn_avx2" or (kernels == "fbgemm" and (not machine.vnni or is_depthwise(weight, g))):
         acc -= loss(x, weight, g, kernels)
-    step = {"fbgemm": requantize.fbgemm, "onednn": requantize.onednn_conv, "qnnpack": requantize.qnnpack}[kernels]
+    step = getattr(requantize, kernels)
     codes = step(acc, real_bias, x.q_scale(), w_scales(weight), scale, zero_point, relu=relu)
     return QTensor(np.moveaxis(codes, -1, 1), scale, zero_point, "quint8")
 
 
 def kernels_of(machine: Machine, weight: QTensor, g: Geometry) -> str:
-    """Whose kernels the engine uses: x86 takes oneDNN's with VNNI, up to 100 groups and weight zero points of 0."""
-    if machine.engine != "x86":
-        return machine.engine
-    return "onednn" if machine.vnni and g.groups <= 100 and not w_zero_points(weight).any() else "fbgemm"
+    """Whose kernels the engine uses, as a function of ``qlearn.requantize``.
+
+    x86 takes oneDNN's with VNNI, up to 100 groups and weight zero points of 0. Without VNNI, oneDNN has kernels for one
+    group, for channels a group that are multiples of 4 on both sides, and for depthwise convolutions in one or two
+    dimensions; else it runs its reference.
+    """
+    engine = machine.engine
+    if engine == "x86":
+        engine = "onednn" if machine.vnni and g.groups <= 100 and not w_zero_points(weight).any() else "fbgemm"
+    if engine != "onednn":
+        return engine
+    if machine.vnni:
+        return "onednn_vnni"
+    into, out_of = channels_a_group(weight, g)
+    depthwise = into == out_of == 1 and len(g.kernel) < 3
+    return "onednn_avx2" if g.groups == 1 or depthwise or (into % 4 == 0 == out_of % 4) else "onednn_reference"
+
+
+def is_depthwise(weight: QTensor, g: Geometry) -> bool:
+    """Whether FBGEMM takes its depthwise kernel, which saturates to 16 bits on any CPU: takeDepthWiseFastPath."""
+    into, out_of = channels_a_group(weight, g)
+    return (
+        (into == 1 and out_of in (1, 2) and g.groups % 8 == 0)
+        and (len(g.kernel) > 1 and g.kernel[-1] == g.kernel[-2] and all(k in (3, 5, 7) for k in g.kernel))
+        and all(s in (1, 2) for s in g.stride)
+        and all(d == 1 for d in g.dilation)
+        and all(p == (k - 1) // 2 for p, k in zip(g.padding, g.kernel, strict=True))
+    )
+
+
+def check_memory(machine: Machine, weight: QTensor, g: Geometry) -> None:
+    """Refuse the shapes for which FBGEMM writes outside its memory: its results there are anything, or a crash.
+
+    Its kernel for 2 or 4 channels a group takes as many groups at once as fill a vector, 8 with AVX2 and 16 with
+    AVX-512, and does not mind a rest (fbgemmOptimizedGConv). Its depthwise kernel in three dimensions is for 3x3x3 only.
+    """
+    into, out_of = channels_a_group(weight, g)
+    at_once = (16 if machine.vnni or machine.capability == "AVX512" else 8) // into if into in (2, 4) else 1
+    small = into == out_of and set(g.kernel) == {3} and len(g.kernel) > 1
+    plain = set(g.padding) == {1} == set(g.dilation) and g.stride[-1] == g.stride[-2:][0] in (1, 2)
+    if small and plain and g.groups > at_once and g.groups % at_once:
+        raise NotImplementedError(
+            f"groups must be a multiple of {at_once} for {into} channels a group and kernel 3 on FBGEMM, whose kernel "
+            f"writes outside its memory otherwise, got {g.groups}"
+        )
+    if len(g.kernel) == 3 and set(g.kernel) != {3} and is_depthwise(weight, g):
+        raise NotImplementedError(
+            f"weight must have kernel (3, 3, 3) to be convolved depthwise in three dimensions on FBGEMM, whose kernel "
+            f"writes outside its memory otherwise, got {g.kernel}"
+        )
+
+
+def channels_a_group(weight: QTensor, g: Geometry) -> tuple[int, int]:
+    """Input and output channels of one group."""
+    return weight.shape[1], weight.shape[0] // g.groups
 
 
 def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Ints:
@@ -249,7 +305,7 @@ def loss(x: QTensor, weight: QTensor, g: Geometry, kernels: str) -> Ints:
     zero point. oneDNN pairs channels at each tap, and pads with nothing.
     """
     codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point()
-    if kernels == "onednn":
+    if kernels == "onednn_avx2":
         codes, w, fill = even(codes, g.groups), even(w, 1), 0
     lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g))
     return np.moveaxis(lost, 0, 1).reshape(x.shape[0], *g.out, weight.shape[0])

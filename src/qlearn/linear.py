@@ -1,5 +1,6 @@
 """The quantized linear layer (Chapter 6, Accumulate and requantize)."""
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -50,6 +51,7 @@ def linear(
         ValueError: shapes that do not fit, a dtype or qscheme that PyTorch does not take, scale or zero_point out of
             its range, weight zero points other than 0 on the engine onednn, on qnnpack scales whose
             x_scale * w_scale / scale is not a normal float32 number.
+        NotImplementedError: the engine onednn with AVX-512 but without VNNI.
     """
     return _linear(x, weight, bias, scale, zero_point, machine, relu=False)
 
@@ -86,16 +88,27 @@ def _linear(
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
     real_bias = check_bias(bias, weight.shape[0])
     if machine.engine == "onednn":
-        check_symmetric(weight, "the engine onednn")
+        check_symmetric(weight)
+        check_onednn(machine)
 
     rows = x.shape[:-1] if x.size or machine.engine != "onednn" else (0,)  # oneDNN flattens what is empty
     codes, w = x.int_repr().reshape(prod(rows), x.shape[-1]), weight.int_repr().T  # (B, K), (K, M)
-    acc = sums_of_products(codes.astype(np.int16) - x.q_zero_point(), w - w_zero_points(weight))  # (B, M)
+    acc = sums_of_products(codes.astype(np.int16) - np.int16(x.q_zero_point()), w - w_zero_points(weight))  # (B, M)
     if not machine.vnni and machine.engine != "qnnpack":
         acc -= saturation_loss(codes[None], w[None])[0]
-    step = {"onednn": requantize.onednn_linear, "qnnpack": requantize.qnnpack}.get(machine.engine, requantize.fbgemm)
-    out = step(acc, real_bias, x.q_scale(), w_scales(weight), scale, zero_point, relu=relu)
+    out = _requantize(machine)(acc, real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point, relu=relu)
     return QTensor(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
+
+
+def _requantize(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
+    if machine.engine == "onednn":
+        return requantize.onednn_vnni if machine.vnni else requantize.onednn_avx2
+    return requantize.qnnpack if machine.engine == "qnnpack" else requantize.fbgemm
+
+
+def _scales(machine: Machine, weight: QTensor) -> npt.NDArray[np.floating[Any]]:
+    scales = w_scales(weight)
+    return requantize.onednn_linear_scale(scales) if machine.engine == "onednn" else scales
 
 
 # Checks and parameters, shared with the convolution
@@ -130,12 +143,18 @@ def check_bias(bias: Any, channels: int) -> Floats:
     return array
 
 
-def check_symmetric(weight: QTensor, whose: str) -> None:
-    """Refuse weight zero points other than 0."""
+def check_onednn(machine: Machine) -> None:
+    """Refuse the kernels of oneDNN whose arithmetic is not known."""
+    if machine.capability == "AVX512" and not machine.vnni:
+        raise NotImplementedError("machine: oneDNN's kernels for AVX-512 without VNNI are not modelled yet")
+
+
+def check_symmetric(weight: QTensor) -> None:
+    """Refuse weight zero points other than 0, as oneDNN does."""
     zero_points = w_zero_points(weight)
     if (zero_points != 0).any():
         wrong = int(zero_points[zero_points != 0].flat[0])
-        raise ValueError(f"weight must have zero point 0 on {whose}, got {wrong}")
+        raise ValueError(f"weight must have zero point 0 on the engine onednn, got {wrong}")
 
 
 def w_scales(weight: QTensor) -> npt.NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """From the int32 accumulator to 8 bits, one function per engine (Chapter 6, Accumulate and requantize).
 
 The accumulator counts in steps of x_scale * w_scale; the result in steps of scale. Each engine has its own order of
-bias, scales, zero point and rounding, so each gives other integers near a tie. The output channels are the last axis.
+bias, scales, zero point and rounding, and oneDNN one for each of its kernels, so each gives other integers near a tie. The output channels are the last axis.
 All steps are float32, each rounded once, unless said.
 """
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from qlearn.rounding import add_then_round, cvtps2dq, fma, reciprocal, saturate
 
-__all__ = ["fbgemm", "onednn_conv", "onednn_linear", "qnnpack"]
+__all__ = ["fbgemm", "onednn_avx2", "onednn_linear_scale", "onednn_reference", "onednn_vnni", "qnnpack"]
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
-Scales = npt.NDArray[np.float64]
+Scales = npt.NDArray[np.floating[Any]]
 
 
 def fbgemm(
@@ -40,7 +40,7 @@ def fbgemm(
     Returns:
         uint8, of acc's shape.
     """
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+    with _quiet():
         t = np.float32(x_scale) * w_scale.astype(np.float32)
         a = acc.astype(np.float32)
         total = fma(bias, reciprocal(t), a) if w_scale.ndim == 0 else a + bias / t
@@ -61,7 +61,7 @@ def qnnpack(
     Raises:
         ValueError: a multiplier is not a normal float32 number, which QNNPACK refuses.
     """
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+    with _quiet():
         b = saturate(add_then_round(bias * reciprocal(w_scale * x_scale), 0), np.int32)
         multiplier = (w_scale.astype(np.float32) * np.float32(x_scale)) * reciprocal(scale)
         refused = ~(np.isfinite(multiplier) & (multiplier >= np.finfo(np.float32).tiny))
@@ -71,42 +71,75 @@ def qnnpack(
         return _round_then_add((acc + b).astype(np.float32) * multiplier, zero_point, relu=relu)
 
 
-def onednn_linear(
+def onednn_vnni(
     acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
-    """The engine onednn's linear layer: real numbers first, then their quantization (Chapter 6).
+    """oneDNN on a CPU with AVX512_VNNI: real numbers first, then their quantization (Chapter 6).
 
-    With R(s) = 1 / float32(1 / s), the inner division in float64: y = (acc * R(x_scale)) * c + bias; relu takes
-    max(y, 0); clamp(rint(y * (1 / R(scale)) + zero_point)). PyTorch hands oneDNN the inverse scales: c is R(w_scale) per
-    tensor, 1 / (1 / w_scale) in float32 per channel. Source: ``qlinear.cpp`` PackedLinearWeightsOnednn::apply_impl;
-    ``qlinear_prepack.cpp``; oneDNN ``gemm_x8s8s32x_matmul.cpp``.
+    PyTorch hands oneDNN 1 / scale in float32, and oneDNN inverts it again: R(s) = 1 / float32(1 / s), the inner division
+    in float64. y = (acc * R(x_scale)) * w_scale + bias; relu takes max(y, 0);
+    clamp(rint(y * (1 / R(scale)) + zero_point)). Source: ``qlinear.cpp`` PackedLinearWeightsOnednn::apply_impl,
+    ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl.
 
-    Args, returns: as ``fbgemm``.
+    Args, returns: as ``fbgemm``; w_scale as oneDNN has it: float32 of the weight's in a convolution,
+    ``onednn_linear_scale`` of it in a linear layer.
     """
-    c = _twice_inverted(w_scale) if w_scale.ndim == 0 else reciprocal(reciprocal(w_scale))
-    return _onednn(acc, bias, x_scale, c, scale, zero_point, relu=relu)
+    with _quiet():
+        y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
+        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point)
 
 
-def onednn_conv(
+def onednn_avx2(
     acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
-    """The engine onednn's convolution, and x86's where it uses oneDNN: ``onednn_linear`` with c = w_scale (Chapter 7).
+    """oneDNN's kernels for AVX2: ``onednn_vnni`` with y = acc * (R(x_scale) * w_scale) + bias (Chapter 6).
 
-    Source: ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl.
+    Source: oneDNN ``scale_utils.cpp`` precompute_scales, ``jit_uni_x8s8s32x_convolution.cpp``,
+    ``gemm_x8s8s32x_matmul.cpp``.
 
-    Args, returns: as ``fbgemm``.
+    Args, returns: as ``onednn_vnni``.
     """
-    return _onednn(acc, bias, x_scale, w_scale.astype(np.float32), scale, zero_point, relu=relu)
+    with _quiet():
+        y = acc.astype(np.float32) * (_twice_inverted(x_scale) * w_scale.astype(np.float32)) + bias
+        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point)
 
 
-def _onednn(
-    acc: Ints, bias: Floats, x_scale: float, c: Floats, scale: float, zero_point: int, *, relu: bool
+def onednn_reference(
+    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * c + bias
-        if relu:
-            y = np.maximum(y, np.float32(0))
-        return saturate(add_then_round(y * reciprocal(_twice_inverted(scale)), zero_point), np.uint8)
+    """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
+
+    Source: oneDNN ``ref_convolution_int8.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """
+    with _quiet():
+        y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
+        return _add_then_round(_relu(y, relu) / _twice_inverted(scale), zero_point)
+
+
+def onednn_linear_scale(w_scale: Scales) -> Floats:
+    """The weight's scale as oneDNN has it in a linear layer, inverted twice (Chapter 6).
+
+    R(w_scale) of ``onednn_vnni`` per tensor; per channel both divisions are float32. Source: ``qlinear_prepack.cpp``
+    PackedLinearWeightsOnednn::prepack.
+    """
+    with _quiet():
+        return _twice_inverted(w_scale) if w_scale.ndim == 0 else reciprocal(reciprocal(w_scale))
+
+
+def _relu(y: Floats, relu: bool) -> Floats:
+    return np.maximum(y, np.float32(0)) if relu else y
+
+
+def _add_then_round(y: Floats, zero_point: int) -> Codes:
+    """rint(y + zero_point) in the range of 8 bits."""
+    return saturate(add_then_round(y, zero_point), np.uint8)
+
+
+def _quiet() -> np.errstate:
+    """Infinities and NaN arise where PyTorch's own do."""
+    return np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
 
 
 def _twice_inverted(scale: Any) -> Floats:
