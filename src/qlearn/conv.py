@@ -15,6 +15,7 @@ import numpy.typing as npt
 from qlearn import requantize
 from qlearn.accumulate import saturation_loss, sums_of_products
 from qlearn.affine import QTensor, check_scale, check_zero_point
+from qlearn.layout import dense_strides, laid_out
 from qlearn.linear import check_bias, check_onednn, check_symmetric, check_weight, check_x, w_scales, w_zero_points
 from qlearn.machine import Machine
 
@@ -226,8 +227,9 @@ def _conv(
     if kernels == "onednn_avx2" or (kernels == "fbgemm" and (not machine.vnni or is_depthwise(weight, g))):
         acc -= loss(x, weight, g, kernels)
     step = getattr(requantize, kernels)
-    codes = step(acc, real_bias, x.q_scale(), w_scales(weight), scale, zero_point, relu=relu)
-    return QTensor(np.moveaxis(codes, -1, 1), scale, zero_point, "quint8")
+    last = step(acc, real_bias, x.q_scale(), w_scales(weight), scale, zero_point, relu=relu)  # (N, *out, M)
+    codes = np.moveaxis(last, -1, 1)
+    return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, "quint8")
 
 
 def kernels_of(machine: Machine, weight: QTensor, g: Geometry) -> str:
@@ -264,8 +266,9 @@ def is_depthwise(weight: QTensor, g: Geometry) -> bool:
 def check_memory(machine: Machine, weight: QTensor, g: Geometry) -> None:
     """Refuse the shapes for which FBGEMM writes outside its memory: its results there are anything, or a crash.
 
-    Its kernel for 2 or 4 channels a group takes as many groups at once as fill a vector, 8 with AVX2 and 16 with
-    AVX-512, and does not mind a rest (fbgemmOptimizedGConv). Its depthwise kernel in three dimensions is for 3x3x3 only.
+    Its kernel for 2 or 4 channels a group takes as many groups at once as fill a vector, 8 channels with AVX2 and 16
+    with AVX-512, and does not mind a rest (fbgemmOptimizedGConv). Its depthwise kernel in three dimensions is for
+    3 x 3 x 3 only.
     """
     into, out_of = channels_a_group(weight, g)
     at_once = (16 if machine.vnni or machine.capability == "AVX512" else 8) // into if into in (2, 4) else 1
@@ -313,9 +316,11 @@ def loss(x: QTensor, weight: QTensor, g: Geometry, kernels: str) -> Ints:
 
 def even(a: Array, groups: int) -> Array:
     """a with a channel of zeros more in each group, along axis 1, where a group has an odd number of them."""
-    split = a.reshape(a.shape[0], groups, -1, *a.shape[2:])
-    more = np.zeros((*split.shape[:2], split.shape[2] % 2, *split.shape[3:]), a.dtype)
-    return np.concatenate([split, more], axis=2).reshape(a.shape[0], -1, *a.shape[2:])
+    n, channels = a.shape[0], a.shape[1] // groups
+    split = a.reshape(n, groups, channels, *a.shape[2:])
+    more = np.zeros((n, groups, channels % 2, *a.shape[2:]), a.dtype)
+    padded = np.concatenate([split, more], axis=2)
+    return padded.reshape(n, groups * padded.shape[2], *a.shape[2:])
 
 
 def windows(a: Array, g: Geometry, fill: int) -> Array:
@@ -352,7 +357,8 @@ def sums_each_tap(seen: Array, w: Array, g: Geometry) -> Ints:
     """``sums_of_products(columns(seen), w)`` for one channel a group: too small for BLAS, so one tap at a time."""
     acc = np.zeros((*seen.shape[: 1 + len(g.out)], *w.shape[::2]), np.int32)  # (N, *out, G, M / G)
     for k, tap in enumerate(product(*map(range, g.kernel))):
-        x = seen[(slice(None), *[slice(None)] * len(g.out), *tap)]  # (N, *out, G, 1)
+        everywhere: tuple[slice | int, ...] = (slice(None),) * (1 + len(g.out))
+        x = seen[everywhere + tap]  # (N, *out, G, 1)
         acc += np.multiply(x, w[:, k], dtype=np.int32)
     return np.moveaxis(acc.reshape(-1, *acc.shape[-2:]), 1, 0)
 
@@ -360,7 +366,7 @@ def sums_each_tap(seen: Array, w: Array, g: Geometry) -> Ints:
 def geometry(
     n: int, x: tuple[int, ...], w: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: Any
 ) -> Geometry:
-    """The Geometry of shapes x (N, C, *lengths) and w (M, C / groups, *kernel), or an error that names what is wrong."""
+    """The Geometry of x (N, C, *lengths) and w (M, C / groups, *kernel), or an error that names what is wrong."""
     if len(x) != n + 2:
         raise ValueError(f"x must have {n + 2} dimensions: N, C and {n} lengths, got shape {x}")
     if len(w) != n + 2:

@@ -1,8 +1,8 @@
 """From the int32 accumulator to 8 bits, one function per engine (Chapter 6, Accumulate and requantize).
 
 The accumulator counts in steps of x_scale * w_scale; the result in steps of scale. Each engine has its own order of
-bias, scales, zero point and rounding, and oneDNN one for each of its kernels, so each gives other integers near a tie. The output channels are the last axis.
-All steps are float32, each rounded once, unless said.
+bias, scales, zero point and rounding, and oneDNN one for each kind of kernel, so each gives other integers near a tie.
+The output channels are the last axis. All steps are float32, each rounded once, unless said.
 """
 
 from typing import Any
@@ -76,10 +76,9 @@ def onednn_vnni(
 ) -> Codes:
     """oneDNN on a CPU with AVX512_VNNI: real numbers first, then their quantization (Chapter 6).
 
-    PyTorch hands oneDNN 1 / scale in float32, and oneDNN inverts it again: R(s) = 1 / float32(1 / s), the inner division
-    in float64. y = (acc * R(x_scale)) * w_scale + bias; relu takes max(y, 0);
-    clamp(rint(y * (1 / R(scale)) + zero_point)). Source: ``qlinear.cpp`` PackedLinearWeightsOnednn::apply_impl,
-    ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl.
+    PyTorch inverts each scale twice on the way: R(s) = 1 / float32(1 / s), the inner division in float64.
+    y = (acc * R(x_scale)) * w_scale + bias; relu takes max(y, 0); clamp(rint(y * (1 / R(scale)) + zero_point)). Source:
+    ``qlinear.cpp`` PackedLinearWeightsOnednn::apply_impl, ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl.
 
     Args, returns: as ``fbgemm``; w_scale as oneDNN has it: float32 of the weight's in a convolution,
     ``onednn_linear_scale`` of it in a linear layer.
