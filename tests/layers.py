@@ -152,7 +152,13 @@ def _layer(
     if rng.random() < 0.7:
         scale = x_scale * first * float(2.0 ** np.round(np.log2(typical)))
     grid = x_scale * np.asarray(w_scale) * (1 if rng.random() < 0.5 else rng.random(channels))
-    bias = None if rng.random() < 0.25 else (rng.integers(-300, 300, channels) * grid).astype(np.float32)
+    bias = (
+        None
+        if rng.random() < 0.25
+        else (
+            rng.integers(-1, 2, channels) * rng.integers(0, 5000, channels) // int(rng.choice([1, 16])) * grid
+        ).astype(np.float32)
+    )
     return Layer(
         operator + ("_relu" if rng.random() < 0.3 else ""),
         *(x, x_scale, int(rng.integers(0, 2**bits)), layout, weight, w_scale, w_zero_point, bias, geometry),

@@ -48,7 +48,7 @@ def layer(operator: str = "conv2d", **changes: Any) -> Layer:
 @pytest.mark.torch
 @pytest.mark.parametrize("engine", ENGINES)
 def test_extremes(engine: str) -> None:
-    """No images, one channel, one pixel, large paddings, kernels, strides and dilations; scales and biases of any size."""
+    """No images, one channel, one pixel, large paddings, kernels, strides, dilations; scales and biases of any size."""
     if not layers.known(engine):
         pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
     grouped = {"x": np.arange(96, dtype=np.uint8).reshape(1, 6, 4, 4) * 2, "geometry": (1, 1, 1, 2)}
@@ -79,13 +79,8 @@ def test_extremes(engine: str) -> None:
             drawn += [drawn[-1]._replace(w_scale=np.full(4, 0.02), w_zero_point=np.zeros(4, np.int64))]
         if engine != "qnnpack":  # it refuses these
             drawn += [layer(**change, scale=1e-40), layer(**change, x_scale=1e-42), layer(**change, x_scale=1e38)]
-    drawn += [
-        layer(
-            **depthwise
-            | {"x": np.tile(depthwise["x"], (1, 16, 1, 1)), "weight": np.tile(depthwise["weight"], (16, 1, 1, 1))},
-            geometry=(1, 1, 1, 128),
-        )
-    ]
+    many = {"x": np.tile(depthwise["x"], (1, 16, 1, 1)), "weight": np.tile(depthwise["weight"], (16, 1, 1, 1))}
+    drawn += [layer(**depthwise | many, geometry=(1, 1, 1, 128))]
     drawn += [layer(layout=layout) for layout in ("channels_last", "sliced", "channels_last_sliced")]
     same_layers(drawn, engine, "AVX2" if "avx2" in layers.cpu_flags() else "DEFAULT", 1)
 
@@ -93,18 +88,10 @@ def test_extremes(engine: str) -> None:
 @pytest.mark.torch
 def test_both_refuse() -> None:
     """What qlearn refuses, PyTorch refuses on at least the engine named here."""
-    w = layer().weight
+    too_small = layer(x=layer().x[:, :, :1], geometry=(1, 0, 1, 1))
     refused = {
-        "fbgemm": [
-            layer(x=layer().x[:, :, :1], geometry=(1, 0, 1, 1)),
-            layer(geometry=(1, 1, 1, 3)),
-            layer(weight=w[:, :2]),
-        ],
-        "qnnpack": [
-            layer(scale=1e-40),
-            layer(x=layer().x[:, :, :1], geometry=(1, 0, 1, 1)),
-            layer(x=layer().x[:, :, :0]),
-        ],
+        "fbgemm": [too_small, layer(geometry=(1, 1, 1, 3)), layer(weight=layer().weight[:, :2])],
+        "qnnpack": [layer(scale=1e-40), too_small],
         "onednn": [layer(w_zero_point=3), layer(geometry=(0, 1, 1, 1)), layer(geometry=(1, 1, 0, 1))],
     }
     for engine, drawn in refused.items():
@@ -149,7 +136,6 @@ def test_pairs(engine: str, vnni: bool) -> None:
 def test_depthwise_saturates_with_vnni_too() -> None:
     """FBGEMM's depthwise kernel, on the engine fbgemm; x86 takes oneDNN's with VNNI, up to 100 groups."""
     for engine, channels, expected in (("fbgemm", 8, 64), ("x86", 8, 127), ("x86", 104, 64), ("fbgemm", 9, 127)):
-        x = QTensor(np.full((1, channels, 1, 1), 255), 1.0, 255, "quint8")
         w = np.zeros((channels, 1, 3, 3), int)
         w[:, 0, 0, :2] = 127
         x = QTensor(np.full((1, channels, 3, 3), 255), 1.0, 0, "quint8")
@@ -233,8 +219,10 @@ def test_tensors_that_do_not_fit() -> None:
 
 @pytest.mark.parametrize(
     ("into", "groups", "avx2", "avx512"),
-    [(4, 2, True, True), (4, 3, False, True), (4, 6, True, False), (4, 8, True, True), (2, 4, True, True)]
-    + [(2, 5, False, True), (2, 12, True, False), (2, 16, True, True), (8, 3, True, True), (1, 3, True, True)],
+    [
+        *((4, 2, True, True), (4, 3, False, True), (4, 6, True, False), (4, 8, True, True), (2, 4, True, True)),
+        *((2, 5, False, True), (2, 12, True, False), (2, 16, True, True), (8, 3, True, True), (1, 3, True, True)),
+    ],
 )
 def test_shapes_that_corrupt_memory(into: int, groups: int, avx2: bool, avx512: bool) -> None:
     """FBGEMM writes outside its memory where the groups do not fill its vectors; seen with AVX2 for each of these."""
