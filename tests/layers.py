@@ -6,7 +6,7 @@ import numpy as np
 
 import qlearn
 from oracle import ask, compare, cpu_flags
-from qlearn import Machine, QTensor
+from qlearn import Machine, QTensor, recordings
 from strategies import arranged, zero_points
 
 ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
@@ -86,6 +86,12 @@ def same_layers(layers: list[Layer], engine: str, capability: str, threads: int)
         lengths = zip(ours.strides, strides, codes.shape, strict=True)
         assert not codes.size or all(mine == other or n == 1 for mine, other, n in lengths), (ours.strides, strides)
         assert (ours.q_scale(), ours.q_zero_point(), ours.dtype) == (layer.scale, layer.zero_point, "quint8")
+
+
+def recorded_machine(name: str, capability: str, engine: str) -> Machine:
+    """The machine on which PyTorch's outputs were recorded."""
+    source = recordings.manifest()[name]["capabilities"][capability]
+    return Machine(engine, capability.upper(), 1, vnni="avx512_vnni" in source["cpu"])
 
 
 # Drawing

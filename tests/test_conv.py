@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import layers
 import qlearn
-from layers import ENGINES, Layer, answer, machine_of, same_layers
-from oracle import ask
-from qlearn import Machine, QTensor, conv
+from layers import ENGINES, Layer, answer, machine_of, recorded_machine, same_layers
+from oracle import ask, compare
+from qlearn import Machine, QTensor, conv, recordings
 from strategies import bad_scales, not_integers, outside
 
 KINDS = ("any", "grouped", "depthwise", "pointwise")
@@ -101,6 +101,33 @@ def test_both_refuse() -> None:
             if layers.known(engine):
                 with pytest.raises(ValueError, match=r"(scale|weight|x|groups|stride|dilation) must"):
                     answer(one, machine_of(engine, "DEFAULT"))
+
+
+@pytest.mark.parametrize("capability", recordings.manifest()["conv"]["capabilities"])
+def test_recorded(capability: str) -> None:
+    r = {key.split("/", 1)[1]: array for key, array in recordings.load("conv").items() if key.startswith(capability)}
+    x_scale, x_zero_point, w_scale, zero_point = r["parameters"].tolist()
+    seen = {"parameters"}
+    for shape in sorted(key.split("/")[0] for key in r if key.endswith("/geometry")):
+        seen |= {f"{shape}/{name}" for name in ("x/7", "x/8", "weight", "geometry", "factors", "bias", "scale")}
+        w, scales = r[f"{shape}/weight"], w_scale * r[f"{shape}/factors"]
+        tensor, channel = QTensor(w, w_scale, 0, "qint8"), QTensor(w, scales, np.zeros(len(w), int), "qint8", 0)
+        to = float(r[f"{shape}/scale"]), int(zero_point)
+        for engine in ENGINES:
+            machine = recorded_machine("conv", capability, engine)
+            for bits in (7, 8):
+                x = QTensor(r[f"{shape}/x/{bits}"], x_scale, int(x_zero_point), "quint8")
+                for name, weight, f in (
+                    ("tensor", tensor, qlearn.conv2d),
+                    ("channel", channel, qlearn.conv2d),
+                    ("relu", channel, qlearn.conv2d_relu),
+                ):
+                    key = f"{engine}/{shape}/{bits}/{name}"
+                    seen.add(key)
+                    stride, padding, dilation, groups = r[f"{shape}/geometry"].tolist()
+                    ours = f(x, weight, r[f"{shape}/bias"], stride, padding, dilation, groups, *to, machine=machine)
+                    compare("conv, recorded", ours.int_repr(), r[key], key)
+    assert seen == r.keys()
 
 
 def test_a_convolution_is_a_sum_over_windows() -> None:

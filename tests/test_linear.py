@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import layers
 import qlearn
-from layers import ENGINES, Layer, answer, machine_of, same_layers
-from oracle import ask
-from qlearn import Machine, QTensor
+from layers import ENGINES, Layer, answer, machine_of, recorded_machine, same_layers
+from oracle import ask, compare
+from qlearn import Machine, QTensor, recordings
 from strategies import bad_scales, outside
 
 SHAPES = ((1, 1), (2, 7), (1, 64), (33, 65), (129, 30), (3, 4, 50), (2, 1, 3, 17), (5, 600))
@@ -79,6 +79,31 @@ def test_both_refuse() -> None:
             assert isinstance(message, str), one
             with pytest.raises(ValueError, match=r"(scale|weight|x|bias) must"):
                 answer(one, machine_of(engine, "DEFAULT"))
+
+
+@pytest.mark.parametrize("capability", recordings.manifest()["linear"]["capabilities"])
+def test_recorded(capability: str) -> None:
+    r = {key.split("/", 1)[1]: array for key, array in recordings.load("linear").items() if key.startswith(capability)}
+    seen = {"presets", "x/7", "x/8", "weight", "factors"}
+    for i, (x_scale, x_zero_point, w_scale, scale, zero_point) in enumerate(r["presets"]):
+        to, zeros = (scale, int(zero_point)), np.zeros(len(r["factors"]), np.int64)
+        tensor = QTensor(r["weight"], w_scale, 0, "qint8")
+        channel = QTensor(r["weight"], w_scale * r["factors"], zeros, "qint8", 0)
+        seen.add(f"bias/{i}")
+        for engine in ENGINES:
+            machine = recorded_machine("linear", capability, engine)
+            for bits in (7, 8):
+                x = QTensor(r[f"x/{bits}"], x_scale, int(x_zero_point), "quint8")
+                for name, weight, f in (
+                    ("tensor", tensor, qlearn.linear),
+                    ("channel", channel, qlearn.linear),
+                    ("relu", channel, qlearn.linear_relu),
+                ):
+                    key = f"{engine}/{bits}/{name}/{i}"
+                    seen.add(key)
+                    ours = f(x, weight, r[f"bias/{i}"], *to, machine=machine)
+                    compare("linear, recorded", ours.int_repr(), r[key], key)
+    assert seen == r.keys()
 
 
 def test_saturation_is_named_by_vnni() -> None:
