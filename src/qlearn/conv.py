@@ -41,8 +41,7 @@ def conv1d(
 ) -> QTensor:
     """``conv2d`` in one dimension: torch.ops.quantized.conv1d (Chapter 7).
 
-    Args, returns, raises: as ``conv2d``, with x and weight of
-    shape (N, C, L) and (M, C / groups, kL).
+    Args, returns, raises: as ``conv2d``, with x and weight of shape (N, C, L) and (M, C / groups, kL).
     """
     where = (stride, padding, dilation, groups)
     return _conv(1, x, weight, bias, where, scale, zero_point, machine, relu=False)
@@ -152,8 +151,7 @@ def conv3d(
 ) -> QTensor:
     """``conv2d`` in three dimensions: torch.ops.quantized.conv3d (Chapter 7).
 
-    Args, returns, raises: as ``conv2d``, with x and weight of
-    shape (N, C, D, H, W) and (M, C / groups, kD, kH, kW).
+    Args, returns, raises: as ``conv2d``, with x and weight of shape (N, C, D, H, W) and (M, C / groups, kD, kH, kW).
     """
     where = (stride, padding, dilation, groups)
     return _conv(3, x, weight, bias, where, scale, zero_point, machine, relu=False)
@@ -271,14 +269,15 @@ def check_memory(machine: Machine, weight: QTensor, g: Geometry) -> None:
     3 x 3 x 3 only.
     """
     into, out_of = channels_a_group(weight, g)
-    at_once = (16 if machine.vnni or machine.capability == "AVX512" else 8) // into if into in (2, 4) else 1
-    small = into == out_of and set(g.kernel) == {3} and len(g.kernel) > 1
-    plain = set(g.padding) == {1} == set(g.dilation) and g.stride[-1] == g.stride[-2:][0] in (1, 2)
-    if small and plain and g.groups > at_once and g.groups % at_once:
-        raise NotImplementedError(
-            f"groups must be a multiple of {at_once} for {into} channels a group and kernel 3 on FBGEMM, whose kernel "
-            f"writes outside its memory otherwise, got {g.groups}"
-        )
+    at_once = 16 if machine.vnni or machine.capability == "AVX512" else 8  # channels
+    small = len(g.kernel) > 1 and set(g.kernel) == {3} and set(g.padding) == {1} == set(g.dilation)
+    if small and into == out_of and into in (2, 4) and g.stride[-1] == g.stride[-2] <= 2:
+        together = at_once // into
+        if g.groups > together and g.groups % together:
+            raise NotImplementedError(
+                f"groups must be a multiple of {together} for {into} channels a group and kernel 3 on FBGEMM, whose "
+                f"kernel writes outside its memory otherwise, got {g.groups}"
+            )
     if len(g.kernel) == 3 and set(g.kernel) != {3} and is_depthwise(weight, g):
         raise NotImplementedError(
             f"weight must have kernel (3, 3, 3) to be convolved depthwise in three dimensions on FBGEMM, whose kernel "
