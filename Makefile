@@ -28,7 +28,7 @@ record: .venv/installed
 	$(BIN)/python tools/record.py
 
 exact: .venv/installed
-	$(BIN)/python tools/exact.py $(or $(N),2_000_000) $(SEED)
+	$(BIN)/python tools/exact.py $(or $(N),50_000_000) $(SEED)
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks

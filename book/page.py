@@ -72,10 +72,11 @@ def show(figure: plt.Figure, description: str) -> None:
     plt.close(figure)
     drawing = text.getvalue()
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing[drawing.index("<svg") :], flags=re.DOTALL)
+    drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)  # its "*" would style the whole page
     for name, color in COLORS.items():
         drawing = re.sub(rf"{color}\b", f"var(--ql-{name}, {color})", drawing, flags=re.IGNORECASE)
     label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{label}" stroke-linejoin="round" ', 1)
     display(HTML(f'<div class="ql-figure">{drawing}</div>'))
 
 

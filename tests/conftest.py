@@ -39,6 +39,15 @@ def capability(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=oracle.CAPABILITIES)
+def dispatch(request: pytest.FixtureRequest) -> str:
+    """A capability for element-wise operators: AVX512 also on a CPU without AVX-512 (oracle.dispatch_unavailable)."""
+    reason = oracle.dispatch_unavailable(request.param)
+    if reason:
+        pytest.skip(reason)
+    return str(request.param)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start PyTorch's processes while the first tests run."""
     if any(item.get_closest_marker("torch") for item in session.items) and not session.config.option.collectonly:

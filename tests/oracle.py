@@ -7,6 +7,8 @@ imported. The functions stand at the top of a module, so that they can be sent; 
 import functools
 import importlib.util
 import os
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -41,6 +43,28 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
 
 
+@functools.cache
+def dispatch_unavailable(capability: str) -> str | None:
+    """As ``unavailable``, for element-wise operators and conversions per tensor, whose kernels have no AVX-512 version.
+
+    PyTorch registers them without one (``QuantizedOpKernels.cpp`` REGISTER_DISPATCH, ``DispatchStub.h``), so that the
+    AVX512 dispatch can choose nothing else than the AVX2 kernels, on a CPU without AVX-512 too. Tried once, in a
+    process of its own: an instruction that the CPU lacks would end it.
+    """
+    reason = unavailable(capability)
+    if reason is None or capability != "AVX512" or unavailable("AVX2"):
+        return reason
+    env = os.environ | {"ATEN_CPU_CAPABILITY": "avx512"}
+    code = (
+        "import torch; q = torch._make_per_tensor_quantized_tensor(torch.arange(130, dtype=torch.uint8), 0.1, 3);"
+        "torch.ops.quantized.add(q, q, 0.1, 3); print(torch.backends.cpu.get_cpu_capability())"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, check=False)
+    if done.stdout.strip() == b"AVX512":
+        return None
+    return f"{reason}, and PyTorch's AVX512 dispatch does not run without it"
+
+
 def start() -> None:
     """Import torch in the processes of all capabilities at once, ahead of the first question."""
     for capability in CAPABILITIES:
@@ -48,9 +72,19 @@ def start() -> None:
             _pool(capability).submit(int)
 
 
-def ask(capability: str, function: Callable[..., Any], *args: Any, engine: str = "fbgemm", threads: int = 1) -> Any:
-    """Call function(*args) where PyTorch runs with this capability, engine and number of threads."""
-    return _pool(capability).submit(_call, function, args, engine, threads).result()
+def ask(
+    capability: str,
+    function: Callable[..., Any],
+    *args: Any,
+    engine: str = "fbgemm",
+    threads: int = 1,
+    elementwise: bool = False,
+) -> Any:
+    """Call function(*args) where PyTorch runs with this capability, engine and number of threads.
+
+    ``elementwise`` says that it calls only what needs no AVX-512 kernel: see ``dispatch_unavailable``.
+    """
+    return _pool(capability, elementwise).submit(_call, function, args, engine, threads).result()
 
 
 def compare(operator: str, ours: Any, theirs: Any, what: object = "") -> None:
@@ -71,8 +105,10 @@ def compare(operator: str, ours: Any, theirs: Any, what: object = "") -> None:
 
 
 @functools.cache
-def _pool(capability: str) -> ProcessPoolExecutor:
-    reason = unavailable(capability)
+def _pool(capability: str, elementwise: bool = False) -> ProcessPoolExecutor:
+    if elementwise and not unavailable(capability):
+        return _pool(capability)
+    reason = dispatch_unavailable(capability) if elementwise else unavailable(capability)
     if reason:
         raise RuntimeError(f"refused to run PyTorch with {capability}: {reason}")
     return ProcessPoolExecutor(1, get_context("spawn"), initializer=_start, initargs=(capability,))

@@ -42,15 +42,16 @@ ARRANGEMENTS = [(shape, layout) for layout, ndim in NEEDS.items() for shape in S
 
 @pytest.mark.torch
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_per_tensor_equals_pytorch(capability: str, dtype: str, rng: np.random.Generator) -> None:
+def test_per_tensor_equals_pytorch(dispatch: str, dtype: str, rng: np.random.Generator) -> None:
     """Sizes around every block and thread chunk, tie-rich and extreme scales, one thread and two."""
     for i, n in enumerate((*SIZES, *[100_000] * 8)):
         scale = float(rng.choice([*TIE_RICH, *EXTREME, rng.uniform(1e-3, 1), rng.uniform(1e-3, 1)]))
         zero_point = zero_points(rng, dtype)
         x = hard_reals(rng, n, scale, zero_point, dtype)
-        codes, real, *_ = ask(capability, oracle.quantize_per_tensor, x, scale, zero_point, dtype, threads=1 + i % 2)
+        question = (oracle.quantize_per_tensor, x, scale, zero_point, dtype)
+        codes, real, *_ = ask(dispatch, *question, threads=1 + i % 2, elementwise=True)
         ours = qlearn.quantize_per_tensor(x, scale, zero_point, dtype)
-        what = (capability, dtype, scale, zero_point, n)
+        what = (dispatch, dtype, scale, zero_point, n)
         compare("quantize_per_tensor", ours.int_repr(), codes, what)
         compare("dequantize, per tensor", ours.dequantize(), real, what)
 

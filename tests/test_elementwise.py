@@ -1,17 +1,20 @@
-"""elementwise.py: PyTorch's add, every integer, in bodies and tails; the question's numbers."""
+"""elementwise.py: PyTorch's sums and products, every integer, wherever it lies; the question's numbers."""
 
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import ask, compare
-from strategies import EXTREME, SIZES, TIE_RICH, arranged, bad_scales, outside, random_codes, zero_points
 
+import operators
 import qlearn
+from conformance import SIZES, SPLITS, assert_equal
+from operators import LAYOUTS
+from oracle import ask, compare
 from qlearn import Machine, QTensor, elementwise, recordings, rounding
+from qlearn.machine import ENGINES
+from strategies import EXTREME, bad_scales, outside, zero_points
 
 PRESETS = (
     ((0.05, 128), (0.05, 128), (0.1, 128)),
@@ -19,7 +22,6 @@ PRESETS = (
     ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012925386428833, 56)),
 )
 EVERY_PAIR = [np.arange(256, dtype=np.uint8).repeat(256), np.tile(np.arange(256, dtype=np.uint8), 256)]
-SHAPES = ((), (0,), (1,), (63,), (5, 13), (2, 3, 5, 7), (3, 1, 33, 5), (2, 40, 30, 30), (4, 5, 1, 1), (2, 3, 4, 5, 6))
 
 
 def test_the_question() -> None:
@@ -35,62 +37,114 @@ def test_the_question() -> None:
     assert (q["avx2/question/x1"].astype(int) + q["avx2/question/x2"]).tolist()[:3] == [135, 125, 121]
 
 
-@pytest.mark.torch
-@pytest.mark.parametrize("engine", ["fbgemm", "x86", "onednn"])
-def test_every_pair(capability: str, engine: str, rng: np.random.Generator) -> None:
-    """All 65,536 pairs, for tie-rich, related, extreme and random parameters, quint8 and qint8."""
-    drawn = [[(float(rng.choice([*TIE_RICH, *EXTREME, rng.uniform(1e-3, 1)])), zero_points(rng, "quint8"))
-              for _ in "abo"] for _ in range(4)]  # fmt: skip
-    for preset in (*PRESETS, *drawn):
-        for dtype in ("quint8", "qint8"):
-            shift = 0 if dtype == "quint8" else 128
-            same_sum(capability, engine, 1, EVERY_PAIR, preset, dtype, shift, "contiguous")
+def spread(codes: Any, path: str) -> Any:
+    """The same codes, side by side, or for the tail with gaps between them."""
+    return codes if path == "body" else np.repeat(codes, 2)[::2]
+
+
+def table(name: str, capability: str, path: str, params: Any, engine: str = "fbgemm", dtype: str = "quint8") -> Any:
+    """qlearn's results of every pair, computed in the body or in the tail."""
+    (sa, za), (sb, zb), (so, zo) = [(float(scale), int(zero_point)) for scale, zero_point in params]
+    a, b = (spread(pair.view(np.int8) if dtype == "qint8" else pair, path) for pair in EVERY_PAIR)
+    machine = Machine(engine, capability.upper(), 1)
+    out = getattr(qlearn, name)(QTensor(a, sa, za, dtype), QTensor(b, sb, zb, dtype), so, zo, machine=machine)
+    return out.int_repr().reshape(256, 256)
+
+
+@pytest.mark.parametrize("name", ["add", "add_relu", "mul", "qnnpack"])
+@pytest.mark.parametrize("capability", recordings.manifest()["elementwise"]["capabilities"])
+def test_recorded_tables(capability: str, name: str) -> None:
+    """Every pair of codes, in the vector body and in the tail."""
+    arrays = recordings.load("elementwise")
+    known = {"mul": "products", "qnnpack": "qnnpack"}.get(name, "presets")
+    for i, params in enumerate(arrays[f"{capability}/{known}"]):
+        if name == "qnnpack":
+            for path in ("body", "tail"):
+                ours = table("add", capability, path, params, engine="qnnpack")
+                compare("add, recorded", ours, arrays[f"{capability}/qnnpack/{i}"])
+            continue
+        for path in ("body", "tail"):
+            ours = table(name, capability, path, params)
+            compare(f"{name}, recorded", ours, arrays[f"{capability}/{name}/{i}/{path}"])
 
 
 @pytest.mark.torch
-def test_sizes_and_threads(capability: str, rng: np.random.Generator) -> None:
-    for i, n in enumerate((*SIZES, 100_001, 163_845)):
-        for threads in (1, 2, 3, 5):
-            codes = [random_codes(rng, n, "quint8") for _ in "ab"]
-            same_sum(capability, "fbgemm", threads, codes, PRESETS[i % 2], "quint8", 0, "contiguous")
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["add", "add_relu", "mul", "mul_relu"])
+class TestPairs:
+    """The operators of two tensors against the running PyTorch."""
+
+    def test_every_pair(self, dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
+        """All 65,536 pairs for new scales and zero points: random, related, near ties; in the body and in the tail."""
+        assert_equal(name, engine, dispatch, rng, [{"step": step} for step in (1, 2)])
+
+    def test_sizes(self, dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
+        """1 to 200 elements, around multiples of 64, and where threads split: each time some of them."""
+        sizes = rng.choice(np.array(SIZES), 60, replace=False).tolist()
+        draws = [{"n": n, "layout": "contiguous", "threads": 1 + n % 2} for n in sizes]
+        split = int(rng.choice(np.array(SPLITS)))
+        draws += [{"n": split, "layout": "contiguous", "threads": threads} for threads in (1, 2)]
+        assert_equal(name, engine, dispatch, rng, draws)
+
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_layouts(self, dispatch: str, engine: str, name: str, layout: str, rng: np.random.Generator) -> None:
+        """Small and large tensors of one layout, on one thread and two."""
+        draws = [{"n": n, "layout": layout} for n in rng.choice(np.array(SIZES), 6).tolist()]
+        draws += [{"n": int(rng.choice(np.array(SPLITS))), "layout": layout, "threads": 2}]
+        assert_equal(name, engine, dispatch, rng, draws)
+
+    def test_qint32(self, dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
+        draws = [{"n": n, "dtype": "qint32", "threads": 1 + n % 3} for n in (1, 7, 15, 16, 17, 31, 33, 1000, 33000)]
+        assert_equal(name, engine, dispatch, rng, draws)
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_shapes_and_channels_last(capability: str, shape: tuple[int, ...], rng: np.random.Generator) -> None:
-    for layout in ("contiguous", "channels_last")[: 1 + (len(shape) >= 4)]:
-        codes = [random_codes(rng, shape, "quint8") for _ in "ab"]
-        same_sum(capability, "x86", 2, codes, PRESETS[0], "quint8", 0, layout)
+@pytest.mark.parametrize("name", ["add", "add_relu", "mul", "mul_relu"])
+def test_any_zero_point_of_qint32(dispatch: str, name: str, rng: np.random.Generator) -> None:
+    """Zero points that float32 does not hold, differences and sums that leave int32; in the body and in the tail."""
+    cases = []
+    for _ in range(30):
+        params = list(zip(operators.scales(rng, 3), [zero_points(rng, "qint32") for _ in "abo"], strict=True))
+        pair = [operators.Operand(operators.codes(rng, 50, "qint32"), (50,), (1,), *own) for own in params[:2]]
+        cases.append(operators.Case(tuple(pair), params[2]))
+    compared, differing, words = ask(dispatch, several, name, cases, dispatch, elementwise=True)
+    compare(name, np.full(compared, differing), np.zeros(compared, int), words)
 
 
-def same_sum(
-    capability: str, engine: str, threads: int, codes: Any, preset: Any, dtype: str, shift: int, layout: str
-) -> None:
-    (sa, za), (sb, zb), (so, zo) = [(scale, zero_point - shift) for scale, zero_point in preset]
-    a, b = codes if dtype == "quint8" else [(q.astype(np.int16) - 128).astype(np.int8) for q in codes]
-    theirs, strides = ask(
-        capability, oracle.add, (a, sa, za), (b, sb, zb, so, zo), layout, engine=engine, threads=threads
-    )
-    qa, qb = (QTensor(arranged(q, layout), s, z, dtype) for q, s, z in ((a, sa, za), (b, sb, zb)))
-    ours = qlearn.add(qa, qb, so, zo, machine=Machine(engine, capability, threads))
-    compare("add", ours.int_repr(), theirs, (capability, engine, threads, preset, dtype, a.shape, layout))
-    assert ours.size == 0 or ours.strides == strides
-    assert (ours.q_scale(), ours.q_zero_point(), ours.dtype) == (so, zo, dtype)
+def several(name: str, cases: Any, capability: str) -> tuple[int, int, str]:
+    """operators.compare of several cases in PyTorch's process."""
+    machine = Machine("fbgemm", capability, 1)
+    found = [operators.compare(operators.OPERATORS[name], case, machine) for case in cases]
+    return sum(n for n, *_ in found), sum(n for _, n, _ in found), "; ".join(words for *_, words in found if words)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["add", "add_relu", "mul", "mul_relu"])
+def test_extreme_scales(dispatch: str, name: str, rng: np.random.Generator) -> None:
+    """Scales where an inverse, a product or a sum leaves float32 or int32."""
+    for dtype in ("quint8", "qint8"):
+        for _ in range(6):
+            params = [(float(rng.choice([*EXTREME, 0.05])), zero_points(rng, dtype)) for _ in "abo"]
+            for path in ("body", "tail"):
+                theirs = ask(dispatch, tables_of, name, dtype, path, params, elementwise=True)
+                ours = table(name, dispatch, path, params, dtype=dtype)
+                compare(name, ours, theirs, (dispatch, dtype, path, params))
+
+
+def tables_of(name: str, dtype: str, path: str, params: Any) -> Any:
+    """PyTorch's results of every pair, computed in the body or in the tail."""
+    import torch
+
+    (sa, za), (sb, zb), (so, zo) = params
+    operands = []
+    for pair, scale, zero_point in zip(EVERY_PAIR, (sa, sb), (za, zb), strict=True):
+        codes = torch.from_numpy(np.repeat(pair.view(np.int8) if dtype == "qint8" else pair, 2))
+        whole = torch._make_per_tensor_quantized_tensor(codes, scale, zero_point)
+        operands.append(whole[::2] if path == "tail" else whole[::2].contiguous())
+    return getattr(torch.ops.quantized, name)(*operands, so, zo).int_repr().numpy().reshape(256, 256)
 
 
 # Each step is needed
-
-
-def table(capability: str, path: str, preset: int) -> Any:
-    """qlearn's sums of every pair, computed in bodies, or in tails of 63."""
-    (sa, za), (sb, zb), (so, zo) = PRESETS[preset]
-    step = 65536 if path == "body" else 63
-    parts = []
-    for i in range(0, 65536, step):
-        a = QTensor(EVERY_PAIR[0][i : i + step], sa, za, "quint8")
-        b = QTensor(EVERY_PAIR[1][i : i + step], sb, zb, "quint8")
-        parts.append(qlearn.add(a, b, so, zo, machine=Machine("fbgemm", capability.upper(), 1)).int_repr())
-    return np.concatenate(parts).reshape(256, 256)
 
 
 def mutants() -> list[tuple[str, str, str, Any]]:
@@ -132,7 +186,59 @@ def test_step_is_needed(capability: str, path: str, step: str, wrong: Any, monke
     """PyTorch's recorded tables tell each wrong step from the right one."""
     monkeypatch.setattr(elementwise, step, wrong)
     arrays = recordings.load("elementwise")
-    assert any((table(capability, path, i) != arrays[f"{capability}/add/{i}/{path}"]).any() for i in (0, 1))
+    tables = [table("add", capability, path, PRESETS[i]) for i in (0, 1)]
+    assert any((ours != arrays[f"{capability}/add/{i}/{path}"]).any() for i, ours in enumerate(tables))
+
+
+def product_mutants() -> list[tuple[str, str, str, Any]]:
+    """capability, path, the step of mul, and a wrong form of it."""
+    f, d = np.float32, np.float64
+
+    def before(c: Any, m: Any, z: int) -> Any:
+        return np.rint(c.astype(f) * m + f(z)).astype(np.int64)
+
+    def in_double(c: Any, m: Any, z: int) -> Any:
+        return np.rint(c.astype(d) * d(m)).astype(np.int64) + z
+
+    def away(c: Any, m: Any, z: int) -> Any:
+        y = c.astype(f) * m
+        return (np.sign(y) * np.floor(np.abs(y) + f(0.5))).astype(np.int64) + z
+
+    def floor(c: Any, m: Any, z: int) -> Any:
+        return np.floor(c.astype(f) * m).astype(np.int64) + z
+
+    steps = [("avx2", "body", "requantize_vector"), ("default", "body", "requantize_default"),
+             ("avx2", "tail", "requantize_scalar"), ("default", "tail", "requantize_scalar")]  # fmt: skip
+    wrong = [before, in_double, away, floor]
+    found: list[tuple[str, str, str, Any]] = [(*step, form) for step in steps for form in wrong]
+    orders = [
+        lambda a, b, s: f(a) * (f(b) * (f(1) / f(s))),
+        lambda a, b, s: f(a) * f(b) / f(s),
+        lambda a, b, s: f(a * b / s),
+    ]
+    return found + [("avx2", "body", "multiplier_of_product", order) for order in orders]
+
+
+@pytest.mark.parametrize(("capability", "path", "step", "wrong"), product_mutants())
+def test_step_of_product_is_needed(
+    capability: str, path: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's recorded products tell each wrong step from the right one."""
+    monkeypatch.setattr(elementwise, step, wrong)
+    arrays = recordings.load("elementwise")
+    assert any(
+        (table("mul", capability, path, params) != arrays[f"{capability}/mul/{i}/{path}"]).any()
+        for i, params in enumerate(arrays[f"{capability}/products"])
+    )
+
+
+@pytest.mark.parametrize("name", ["add_relu", "mul_relu"])
+@pytest.mark.parametrize("path", ["body", "tail"])
+def test_relu_clamps_at_the_zero_point(name: str, path: str) -> None:
+    """max(x, 0) before the quantization and max(code, zero_point) after it are one: real 0 becomes the zero point."""
+    for params in PRESETS:
+        plain, clamped = (table(which, "avx2", path, params) for which in (name.removesuffix("_relu"), name))
+        assert (clamped == np.maximum(plain, params[2][1])).all() and (clamped != plain).any()
 
 
 # Bad input is refused, by name
@@ -164,7 +270,7 @@ def test_inputs_that_do_not_fit() -> None:
     like = X.int_repr()
     with pytest.raises(ValueError, match="same dtype, got quint8 and qint8"):
         qlearn.add(X, QTensor(like, 0.5, 3, "qint8"), 0.5, 0)
-    with pytest.raises(ValueError, match=r"same shape, got \(2, 3, 4, 5\) and \(2, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"shapes that broadcast, got \(2, 3, 4, 5\) and \(2, 3, 4\)"):
         qlearn.add(X, QTensor(like[..., 0], 0.5, 3, "quint8"), 0.5, 0)
     with pytest.raises(ValueError, match="b must be quantized per tensor, got per_channel_affine"):
         qlearn.add(X, QTensor(like, [0.5] * 3, [0] * 3, "quint8", 1), 0.5, 0)
@@ -172,14 +278,8 @@ def test_inputs_that_do_not_fit() -> None:
         qlearn.add(X, X, 0.5, 0, machine="x86")  # type: ignore[arg-type]
 
 
-def test_what_is_not_there_yet() -> None:
-    with pytest.raises(NotImplementedError, match="engine 'qnnpack'"):
-        qlearn.add(X, X, 0.5, 0, machine=Machine("qnnpack", "AVX2", 1))
-    with pytest.raises(NotImplementedError, match="a must be quint8 or qint8, got qint32"):
-        q = QTensor([1], 0.5, 0, "qint32")
-        qlearn.add(q, q, 0.5, 0)
-    for layout in ("sliced", "transposed", "channels_last"):
-        y = QTensor(arranged(np.zeros((5, 3, 4, 5), np.uint8), layout), 0.5, 3, "quint8")
-        x = QTensor(np.zeros(y.shape, np.uint8), 0.5, 3, "quint8")
-        with pytest.raises(NotImplementedError, match="both be contiguous or both channels_last"):
-            qlearn.add(x, y, 0.5, 0)
+def test_product_of_channels_last_and_more_dimensions() -> None:
+    """PyTorch: "required rank 4 tensor to use channels_last format"."""
+    last = QTensor(np.moveaxis(np.zeros((2, 4, 5, 3), np.uint8), -1, 1), 0.5, 3, "quint8")
+    with pytest.raises(ValueError, match="a must be contiguous to be multiplied in 5 dimensions"):
+        qlearn.mul(last, QTensor(np.zeros((2, 2, 3, 4, 5), np.uint8), 0.5, 3, "quint8"), 0.5, 0)

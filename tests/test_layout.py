@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from strategies import arranged
 
 from qlearn.layout import (
     from_memory_order,
@@ -13,6 +12,7 @@ from qlearn.layout import (
     new_strides,
     strides_of,
 )
+from strategies import arranged
 
 NCHW = np.arange(120).reshape(2, 3, 4, 5)
 NHWC = arranged(NCHW, "channels_last")

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import ask, compare
 
+import oracle
+from oracle import ask, compare
 from qlearn import Machine, recordings
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from operators import OPERATORS, compare
-from record import FLAGS, NEEDS, RECORDINGS, cpu_flags
 
+from operators import OPERATORS, compare
 from qlearn import Machine
 from qlearn.machine import CAPABILITIES, ENGINES
+from record import FLAGS, NEEDS, RECORDINGS, cpu_flags
 
-OUTPUTS = 2_000_000
+OUTPUTS = 50_000_000
 THREADS = (1, 2, 3, 5)
 TABLE = RECORDINGS / "conformance.json"
 DISPATCH_ALONE = "its dispatch on a CPU without AVX-512: operators without an AVX-512 kernel"

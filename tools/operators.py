@@ -138,7 +138,20 @@ def zero_point(rng: Generator, dtype: str) -> int:
     """A zero point within dtype: any, an edge, or a common one."""
     info = np.iinfo(DTYPES[dtype])
     if dtype == "qint32":
-        return int(rng.choice([0, 1, -3, 75, int(rng.integers(-300, 300)), int(rng.integers(-(2**24), 2**24))]))
+        return int(
+            rng.choice(
+                [
+                    0,
+                    1,
+                    -3,
+                    75,
+                    int(rng.integers(-300, 300)),
+                    int(rng.integers(info.min, info.max + 1)),
+                    info.min,
+                    info.max,
+                ]
+            )
+        )
     if rng.random() < 0.5:
         return int(rng.integers(info.min, info.max + 1))
     return int(np.clip(rng.choice([info.min, info.max, 0, 1, 3, 75, 128]), info.min, info.max))
@@ -169,14 +182,14 @@ def size(rng: Generator) -> int:
 
 
 def shape(rng: Generator, n: int, axes: int) -> tuple[int, ...]:
-    """About n elements in so many axes; a short axis now and then."""
-    lengths = [1.0] * axes
+    """About n elements in so many axes, most of them short."""
+    lengths, left = [], n
     for _ in range(axes - 1):
-        axis = int(rng.integers(axes))
-        lengths[axis] = max(1.0, float(rng.choice([1, 2, 3, 7, 16, 33, 64, 65])))
-    rest = int(rng.integers(axes))
-    lengths[rest] = max(1, round(n / (prod(lengths) / lengths[rest])))
-    return tuple(int(length) for length in lengths)
+        lengths.append(min(left, int(rng.choice([1, 1, 2, 3, 7, 16, 33, 64, 65]))))
+        left = max(1, left // lengths[-1])
+    lengths.append(left)
+    rng.shuffle(lengths)
+    return tuple(lengths)
 
 
 Place = tuple[tuple[int, ...], tuple[int, ...]]  # shape, strides
@@ -256,14 +269,24 @@ def every_pair(rng: Generator, dtype: str, step: int) -> tuple[Operand, ...]:
     return tuple(Operand(whole, (65536,), (step,), 1.0, zero_point(rng, dtype)) for whole in found)
 
 
-def draw_pair(rng: Generator, *, product: bool = False, dtype: str | None = None, n: int = 0, layout: str = "") -> Case:
+def draw_pair(
+    rng: Generator,
+    *,
+    product: bool = False,
+    dtype: str | None = None,
+    n: int = 0,
+    layout: str = "",
+    step: int = 0,
+) -> Case:
     """Two operands with the result's scale and zero point: every pair of codes, or n random ones in some layout."""
-    dtype = dtype or _dtype(rng)
+    dtype = dtype or (str(rng.choice(["quint8", "qint8"])) if step else _dtype(rng))
     sa, sb, so = scales(rng, 3)
     if product:
         so = float(np.clip(sa * sb * 2.0 ** rng.integers(2, 9), 1e-7, 1e4)) if rng.random() < 0.8 else so
-    if n == 0 and dtype != "qint32" and rng.random() < 0.7:
-        two = every_pair(rng, dtype, step=int(rng.choice([1, 1, 2])))
+    if n == 0 and dtype != "qint32" and not step and rng.random() < 0.7:
+        step = int(rng.choice([1, 1, 2]))
+    if step:
+        two = every_pair(rng, dtype, step)
         operands = tuple(t._replace(scale=s) for t, s in zip(two, (sa, sb), strict=True))
     else:
         two_places = places(rng, n or size(rng), layout or str(rng.choice(LAYOUTS)))
@@ -303,7 +326,7 @@ def _relu_torch(case: Case) -> Answer:
 
 
 def _relu_qlearn(case: Case, machine: Machine) -> Answer:
-    return answer(qlearn.relu(case.operands[0].qtensor()))
+    return answer(qlearn.relu(case.operands[0].qtensor(), machine=machine))
 
 
 # cat
@@ -321,7 +344,7 @@ def draw_cat(rng: Generator, *, dtype: str | None = None, n: int = 0, layout: st
     zero = zero_point(rng, dtype)
     operands = []
     for s in own:
-        whole[dim] = int(rng.choice([1, 3, 7, 8, 9, 16, 31, 32, 33, 40, 71, rng.integers(1, 130)]))
+        whole[dim] = int(rng.choice([1, 3, 7, 8, 9, 16, 31, 32, 33, 40, 71, int(rng.integers(1, 130))]))
         lengths = tuple(whole)
         strides = dense_strides(lengths, channels_last=last) if rng.random() < 0.95 else _sliced(rng, lengths)
         same = rng.random() < 0.2
@@ -481,16 +504,14 @@ def _scalar(name: str) -> Operator:
     return Operator(draw_one, partial(_pair_torch, name), partial(_pair_qlearn, name))
 
 
-def _affine(draw: Callable[..., Any], torch: Any, qlearn: Any, part: float = 1.0) -> Operator:
-    return Operator(draw, torch, qlearn, part, elementwise=False)
-
-
 OPERATORS: dict[str, Operator] = {
-    "quantize_per_tensor": _affine(draw_reals, _quantize_torch, _quantize_qlearn),
-    "quantize_per_channel": _affine(partial(draw_reals, channels=True), _quantize_torch, _quantize_qlearn),
-    "dequantize_per_tensor": _affine(draw_codes, _dequantize_torch, _dequantize_qlearn),
-    "dequantize_per_channel": _affine(partial(draw_codes, channels=True), _dequantize_torch, _dequantize_qlearn),
-    "observers": _affine(draw_observed, _observed_torch, _observed_qlearn, part=1e-3),
+    "quantize_per_tensor": Operator(draw_reals, _quantize_torch, _quantize_qlearn),
+    "quantize_per_channel": Operator(partial(draw_reals, channels=True), _quantize_torch, _quantize_qlearn),
+    "dequantize_per_tensor": Operator(draw_codes, _dequantize_torch, _dequantize_qlearn),
+    "dequantize_per_channel": Operator(
+        partial(draw_codes, channels=True), _dequantize_torch, _dequantize_qlearn, elementwise=False
+    ),
+    "observers": Operator(draw_observed, _observed_torch, _observed_qlearn, part=1e-3, elementwise=False),
     **{name: _pair(name) for name in ("add", "add_relu", "mul", "mul_relu")},
     **{name: _scalar(name) for name in ("add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu")},
     "relu": Operator(draw_one, _relu_torch, _relu_qlearn),

@@ -37,7 +37,8 @@ def add(a: QTensor, b: QTensor, scale: float, zero_point: int, *, machine: Machi
     - DEFAULT, vector body: dequantize (q - z) * s; quantize rint(fma(x, r, zero_point)).
     - scalar tail: dequantize (q - z) * s; quantize rint(x * r + zero_point), rounded after each step.
 
-    Then the result is clamped to the dtype. qint32 is quantized as in the tail, in the body too. The engine qnnpack
+    Then the result is clamped to the dtype. qint32 is quantized as in the tail, in the body too, and DEFAULT's body
+    rounds its zero points to float32. The engine qnnpack
     adds quint8 tensors of one shape in integers (``qlearn.qnnpack_add``); all else it leaves to this kernel. Source:
     ``BinaryOps.cpp`` qadd; ``QuantizedOpKernels.cpp`` qadd_kernel (compiled for DEFAULT and AVX2; AVX512 runs the AVX2
     one), ``vec256_qint.h``, ``AffineQuantizerBase.cpp``.
@@ -107,8 +108,13 @@ def dequantize_fused(q: Codes, scale: np.float32, zero_point: int) -> Floats:
 
 
 def dequantize_subtract(q: Codes, scale: np.float32, zero_point: int) -> Floats:
-    """float32(q - zero_point) * scale: the difference in int32, the product rounded once (DEFAULT, and tails)."""
+    """float32(q - zero_point) * scale: the difference in int32, the product rounded once (tails)."""
     return np.asarray((q.astype(np.int32) - np.int32(zero_point)).astype(np.float32) * scale)
+
+
+def dequantize_default(q: Codes, scale: np.float32, zero_point: int) -> Floats:
+    """``dequantize_subtract``, the zero point rounded to float32: of qint32 not every one fits (DEFAULT body)."""
+    return dequantize_subtract(q, scale, int(np.int64(np.float32(zero_point)).astype(np.int32)))
 
 
 def quantize_round_then_add(x: Floats, inverse: Floats, zero_point: int) -> Codes:
@@ -124,8 +130,8 @@ def quantize_add_then_round(x: Floats, inverse: Floats, zero_point: int) -> Code
 def steps(dtype: str, capability: str, path: int) -> tuple[Dequantize, Quantize]:
     """How a kernel dequantizes and quantizes on one path."""
     dequantize: Dequantize = dequantize_subtract
-    if path == BODY and capability != "DEFAULT":
-        dequantize = dequantize_fused
+    if path == BODY:
+        dequantize = dequantize_default if capability == "DEFAULT" else dequantize_fused
     if path == TAIL or dtype == "qint32":
         return dequantize, quantize_add_then_round
     return dequantize, fma_then_round if capability == "DEFAULT" else quantize_round_then_add

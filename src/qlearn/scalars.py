@@ -77,22 +77,26 @@ def mul_scalar_relu(a: QTensor, c: float, *, machine: Machine | None = None) -> 
     return _mul_scalar(a, c, machine, relu=True)
 
 
-def relu(a: QTensor) -> QTensor:
+def relu(a: QTensor, *, machine: Machine | None = None) -> QTensor:
     """max(code, zero point), with a's scale and zero point: torch.relu on a quantized tensor (Chapter 5).
 
-    Source: ``qrelu.cpp`` relu_quantized_cpu. The engine qnnpack refuses a quint8 tensor without dimensions there.
+    Source: ``qrelu.cpp`` relu_quantized_cpu, qnnpack_relu.
 
     Args:
         a: a per-tensor QTensor of any dtype and strides.
+        machine: whose arithmetic; None is ``Machine.default()``. It changes only what is refused.
 
     Returns:
         A QTensor of a's shape and dtype, channels_last if a is, contiguous otherwise.
 
     Raises:
-        TypeError: a is not a QTensor.
-        ValueError: a is quantized per channel.
+        TypeError: a is not a QTensor, machine not a Machine.
+        ValueError: a is quantized per channel; on the engine qnnpack, a quint8 tensor without dimensions, or with an
+            empty axis after the first.
     """
     check_per_tensor("a", a)
+    if Machine.of(machine).engine == "qnnpack" and a.dtype == "quint8" and (a.ndim == 0 or 0 in a.shape[1:]):
+        raise ValueError(f"a must have dimensions, and none empty after the first, on qnnpack, got shape {a.shape}")
     return _like(a, a.int_repr(), a.q_scale(), a.q_zero_point(), relu=True)
 
 

@@ -11,13 +11,24 @@ PRESETS = (
     ((0.037, 90), (0.0185, 30), (0.074, 100)),
     ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012925386428833, 56)),
 )
+FIXED_POINT = (*PRESETS, ((0.044, 128), (0.231, 128), (0.55, 128)))
 PRODUCTS = (
-    ((0.05, 128), (0.05, 128), (0.1, 128)),
-    ((0.037, 90), (0.0185, 30), (0.013690000000000001, 101)),
+    ((0.5, 128), (0.5, 128), (0.5, 127)),
+    ((0.5, 128), (0.5, 100), (1.5, 127)),
+    ((0.037, 90), (0.0185, 30), (0.01369, 101)),
     ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012925386428833, 56)),
 )
-CATS = (((0.05, 128), (0.1, 128)), ((0.037, 90), (0.0185, 101)), ((0.0049, 77), (0.0098, 3)))
-SCALARS = ((0.05, 128, 7.0), (0.037, 90, -6.66), (0.0049, 77, 3.5), (0.1, 3, -0.25), (0.1, 3, 0.0))
+CATS = (((0.05, 128), (0.1, 128)), ((0.0049, 77), (0.0098, 3)), ((0.237, 185), (0.474, 197)))
+SCALARS = (
+    (0.05, 128, 7.0),
+    (0.037, 90, -6.66),
+    (0.3821, 128, -57.99),
+    (0.1, 3, -0.25),
+    (0.1, 3, 0.25000001),
+    (0.5, 128, 0.25),
+    (0.5, 128, 0.75),
+    (0.1, 3, 0.0),
+)
 X1 = (69, 70, 61, 69, 68, 74, 66, 75, 68, 81, 66, 72, 64, 76, 75, 71, 67, 73)
 X2 = (66, 55, 60, 53, 59, 57, 61, 55, 59, 63, 65, 51, 66, 67, 62, 69, 76, 64)
 PRINTED = (59, 49, 50, 47, 52, 52, 53, 50, 52, 60, 57, 46, 57, 62, 57, 62, 67, 58)
@@ -25,17 +36,18 @@ KEYS = {
     "presets": "float64 (3, 3, 2): of x1, x2 and their sum, scale and zero point; quint8; the last are the question's",
     "add/<i>/body": "uint8 (256, 256): torch.ops.quantized.add of every pair of codes, [x1, x2], in the vector body",
     "add/<i>/tail": "uint8 (256, 256): the same, each pair in a scalar tail",
-    "qnnpack/<i>": "uint8 (256, 256): the same on the engine qnnpack",
+    "qnnpack": "float64 (4, 3, 2): scale and zero point of two tensors and their sum; the first three are presets",
+    "qnnpack/<i>": "uint8 (256, 256): torch.ops.quantized.add of every pair of codes on the engine qnnpack",
     "add_relu/<i>/body": "uint8 (256, 256): torch.ops.quantized.add_relu of every pair, in the vector body",
     "add_relu/<i>/tail": "uint8 (256, 256): the same in a scalar tail",
-    "products": "float64 (3, 3, 2): of two tensors and their product, scale and zero point; quint8",
+    "products": "float64 (4, 3, 2): of two tensors and their product, scale and zero point; quint8",
     "mul/<i>/body": "uint8 (256, 256): torch.ops.quantized.mul of every pair of codes, [a, b], in the vector body",
     "mul/<i>/tail": "uint8 (256, 256): the same in a scalar tail",
     "cats": "float64 (3, 2, 2): of a tensor and of the result, scale and zero point; quint8",
     "cat/<i>/body": "uint8 (256,): torch.ops.quantized.cat of every code, channels_last, among the first 8 channels",
     "cat/<i>/tail": "uint8 (256,): the same in the channel after them",
     "cat/<i>/contiguous": "uint8 (256,): the same of a contiguous tensor",
-    "scalars": "float64 (5, 3): scale, zero point, and the real number c; quint8",
+    "scalars": "float64 (8, 3): scale, zero point, and the real number c; quint8",
     "add_scalar/<i>": "uint8 (256,): torch.ops.quantized.add_scalar of every code and c",
     "add_scalar/<i>/about": "float64 (2,): its scale and zero point",
     "mul_scalar/<i>": "uint8 (256,): torch.ops.quantized.mul_scalar of every code and c",
@@ -75,9 +87,11 @@ def record() -> dict[str, npt.NDArray[Any]]:
         found[f"add/{i}/tail"] = in_tail(a, b, preset).reshape(256, 256)
         found[f"add_relu/{i}/body"] = in_body(a, b, preset, "add_relu").reshape(256, 256)
         found[f"add_relu/{i}/tail"] = in_tail(a, b, preset, "add_relu").reshape(256, 256)
-        torch.backends.quantized.engine = "qnnpack"
+    found["qnnpack"] = np.array(FIXED_POINT)
+    torch.backends.quantized.engine = "qnnpack"
+    for i, preset in enumerate(FIXED_POINT):
         found[f"qnnpack/{i}"] = in_body(a, b, preset).reshape(256, 256)
-        torch.backends.quantized.engine = "fbgemm"
+    torch.backends.quantized.engine = "fbgemm"
     found["products"] = np.array(PRODUCTS)
     for i, preset in enumerate(PRODUCTS):
         found[f"mul/{i}/body"] = in_body(a, b, preset, "mul").reshape(256, 256)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["load", "manifest"]
+__all__ = ["conformance", "load", "manifest"]
 
 
 def load(name: str) -> Mapping[str, npt.NDArray[Any]]:
@@ -32,4 +32,10 @@ def load(name: str) -> Mapping[str, npt.NDArray[Any]]:
 def manifest() -> dict[str, Any]:
     """For each recording: torch version, threads, command, capabilities with engine and CPU flags, and its keys."""
     found: dict[str, Any] = json.loads((files(__name__) / "manifest.json").read_text())
+    return found
+
+
+def conformance() -> dict[str, Any]:
+    """The last run of ``make exact``: command, seed, versions, and a row for each operator, engine and capability."""
+    found: dict[str, Any] = json.loads((files(__name__) / "conformance.json").read_text())
     return found

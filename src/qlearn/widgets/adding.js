@@ -47,7 +47,7 @@ const INTEGERS = { name: "integer sum", make: addIntegers, unit: "code", digits:
 const PARTS = { ...DEFAULT, name: "PyTorch’s parts = DEFAULT body" };
 export const FORMULAS = [INTEGERS, PAPER, PARTS, ONNX, BODY, TAIL, QNNPACK];
 
-export const STEPS = ["first", "second", "sum", "in steps of s", "with z", "integer", "code"];
+export const STEPS = ["first", "second", "sum", "in steps", "with z", "integer", "code"];
 
 // Which step makes two formulas' integers differ: the first from which on they never agree again, to the 24 bits of a float32.
 // -1 if the integers agree.

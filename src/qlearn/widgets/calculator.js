@@ -1,6 +1,6 @@
 import { addSteps, bits32, fround, reciprocal } from "./arithmetic.js";
-import { PATHS, STEPS, USUAL } from "./adding.js";
-import { asker, choice, comparison, followWidth, frame, html, oncePerFrame, power, say, sayAll, uniqueId } from "./kit.js";
+import { BODY, PATHS, QNNPACK, STEPS, USUAL } from "./adding.js";
+import { asker, comparison, followWidth, frame, html, oncePerFrame, power, say, sayAll, uniqueId } from "./kit.js";
 
 const NAMES = ["s1", "z1", "q1", "s2", "z2", "q2", "s", "z", "yours"];
 const WHAT = {
@@ -55,22 +55,20 @@ const list = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -
 export function verdict({ yours }, { codes, matches }) {
   if (yours === null) return "Type the integer that you got, and see which formula gives it.";
   const paths = PATHS.filter((_, i) => codes[i] === yours).map(({ name }) => name);
-  const theirs = paths.length === PATHS.length ? `${yours} is PyTorch’s integer on every path.`
-    : paths.length > 0 ? `${yours} is PyTorch’s integer in: ${list(paths)}. Elsewhere it is wrong.`
-    : `${sayAll(yours)} is PyTorch’s integer on no path.`;
+  const theirs = paths.length === PATHS.length ? `Your ${yours} is PyTorch’s integer on every path.`
+    : paths.length > 0 ? `Your ${yours} is what PyTorch gives here: ${list(paths)}. Elsewhere it gives another integer.`
+    : `Your ${sayAll(yours)} is PyTorch’s integer on no path.`;
   if (matches.length === 0) return `${theirs} None of the usual formulas gives it.`;
   return `${theirs} Of the usual formulas ${matches.length === 1 ? "one gives it" : `${matches.length} give it`}: ${list(matches)}.`;
 }
 
-// The constants of a path, before any code is seen: [symbol, how, value, whether it is a float32].
-function constants(path, p) {
-  if (path === 3) {
-    const { m1, m2, shift } = PATHS[3].make(p);
-    return [["m₁", "rint(s₁/s · 2ⁿ)", m1, false], ["m₂", "rint(s₂/s · 2ⁿ)", m2, false], ["n", "shift", shift, false]];
-  }
-  const scales = [["s₁", "float32", fround(p.s1), true], ["s₂", "float32", fround(p.s2), true], ["r", "1 / s", reciprocal(p.s), true]];
-  const products = [["c₁", "−s₁z₁", fround(fround(p.s1) * -p.z1), true], ["c₂", "−s₂z₂", fround(fround(p.s2) * -p.z2), true]];
-  return path === 0 ? [...scales, ...products] : scales;
+// What a path works out before it sees a code: a value for each of CONSTANTS, null for one that it does not need.
+const CONSTANTS = ["s₁", "s₂", "r = 1/s", "−s₁z₁", "−s₂z₂", "n", "m₁", "m₂"];
+function constants(path, { s1, z1, s2, z2, s }, adder) {
+  const none = [null, null, null];
+  if (path === QNNPACK) return [...none, null, null, adder.shift, adder.m1, adder.m2];
+  const products = path === BODY ? [fround(fround(s1) * -z1), fround(fround(s2) * -z2)] : [null, null];
+  return [fround(s1), fround(s2), reciprocal(s), ...products, ...none];
 }
 
 function render({ model, el }) {
@@ -97,44 +95,43 @@ function render({ model, el }) {
   const form = html("div", { class: "ql-form" },
     ...["", "scale", "zero point", "code"].map((label) => html("span", {}, label)),
     ...row("x₁", "s1", "z1", "q1"), ...row("x₂", "s2", "z2", "q2"), ...row("sum", "s", "z", "yours"),
-    html("span", {}), html("span", {}), html("span", {}), html("span", {}, "yours"));
+    html("span", {}), html("span", {}), html("span", {}), html("span", {}, "↑ yours"));
   const wrong = html("p", { class: "ql-error", id: message, role: "alert" });
 
   const table = comparison(["PyTorch", "integer", "yours"]);
-  const paths = choice({ label: "Each step of", options: PATHS.map(({ name }) => name), chosen: 0, choose: (i) => { model.set("path", i); model.save_changes(); } });
   const box = html("input", { type: "checkbox", onchange: () => { model.set("bits", box.checked); model.save_changes(); } });
-  const bits = html("label", { class: "ql-check" }, box, " bits of each float32");
-  const head = html("thead");
+  const bits = html("label", { class: "ql-check" }, box, " show the bits of each float32");
   const body = html("tbody");
-  const steps = html("div", { class: "ql-table" }, html("table", {}, head, body));
+  const head = html("tr", {}, ...["step", ...PATHS.map(({ name }) => name)].map((title) => html("th", { scope: "col" }, title)));
+  const steps = html("div", { class: "ql-table ql-wide" }, html("table", {}, html("thead", {}, head), body));
   const usual = comparison(["formula", "gives"]);
   const more = html("details", { class: "ql-more" }, html("summary", {}, "What the usual formulas give"), usual.root);
-  const results = html("div", {}, table.root, paths.root, bits, steps, more);
+  const results = html("div", {}, table.root, steps, bits, more);
   const words = frame(el, form, wrong, results);
   el.querySelector(".ql-widget").insertBefore(words, results); // the verdict first
 
   const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
-  const drawSteps = (p, path, withBits) => {
-    const { name, make, how, digits } = PATHS[path];
-    const adder = make(p);
-    head.replaceChildren(html("tr", {}, ...["step", name, ...(withBits ? ["bits"] : [])].map((title) => html("th", { scope: "col" }, title))));
-    if (!adder) {
-      body.replaceChildren(html("tr", {}, html("th", { scope: "row" }, "refused"), html("td", { colspan: withBits ? 2 : 1 }, "a scale over the output’s is not in [2⁻¹⁴, 2⁸)")));
-      return;
-    }
-    const said = addSteps(adder, p.q1, p.q2);
-    const rows = [...constants(path, p), ...STEPS.map((step, k) => [step, [...how, "clamp"][k], said[k], path !== 3 && k < 5])];
-    body.replaceChildren(...rows.filter(([, , value]) => value !== null).map(([step, from, value, single]) => html("tr", { class: step === "code" ? "ql-torch" : "ql-plain" },
-      html("th", { scope: "row" }, step),
-      html("td", {}, html("span", {}, number(value, digits)), html("small", {}, from)),
-      withBits ? html("td", {}, single ? bits32(value) : "") : null)));
+  const drawSteps = (p, withBits) => {
+    const columns = PATHS.map((path) => {
+      const adder = path.make(p);
+      const single = path !== QNNPACK; // float32 numbers; the last two steps are integers
+      const cell = (value, how, digits, isFloat) => html("td", {}, ...(value === null ? ["–"] : [html("span", {}, number(value, digits)),
+        html("small", isFloat && withBits ? { class: "ql-bits" } : {}, isFloat && withBits ? bits32(value) : how)]));
+      if (!adder) return [...CONSTANTS, ...STEPS].map(() => html("td", {}, "refused"));
+      return [
+        ...constants(path, p, adder).map((value) => cell(value, "", path.digits, single)),
+        ...addSteps(adder, p.q1, p.q2).map((value, k) => cell(value, [...path.how, "clamp"][k], path.digits, single && k < 5)),
+      ];
+    });
+    body.replaceChildren(...[...CONSTANTS, ...STEPS].map((step, k) => html("tr", { class: step === "code" ? "ql-torch" : "ql-plain" },
+      html("th", { scope: "row" }, step), ...columns.map((column) => column[k]))));
   };
   const show = oncePerFrame(() => {
     wrong.textContent = [...errors.values()].join(" ");
     results.hidden = errors.size > 0;
     if (errors.size > 0) { words.textContent = ""; return; }
     const p = Object.fromEntries(NAMES.map((name) => [name, model.get(name) ?? null]));
-    const [path, withBits] = [model.get("path"), model.get("bits")];
+    const withBits = model.get("bits");
     const found = answers(p);
     const mark = (code) => (p.yours === null ? "" : code === p.yours ? "= yours" : "≠");
     const rows = WHERE.map((where, i) => [where, "torch", found.codes[i] ?? "refused", mark(found.codes[i])]);
@@ -144,9 +141,8 @@ function render({ model, el }) {
         [`PyTorch ${version}, running: ${where}`, "plain", live[key] ?? "refused", mark(live[key])]));
     }
     table.update(rows);
-    paths.update(path);
     box.checked = withBits;
-    drawSteps(p, path, withBits);
+    drawSteps(p, withBits);
     const first = [...found.usual].sort((a, b) => (b[1] === p.yours) - (a[1] === p.yours));
     usual.update(first.map(([name, code]) => [name, code === p.yours ? "ours" : "plain", `${sayAll(code)}${code === p.yours ? " = yours" : ""}`]));
     words.textContent = `${nearTie(p)} ${verdict(p, found)}`;
@@ -166,7 +162,7 @@ function render({ model, el }) {
     inputs[name].value = text(model.get(name));
     model.on(`change:${name}`, () => { follow(name); changed(); });
   }
-  for (const name of ["path", "bits"]) model.on(`change:${name}`, show);
+  model.on("change:bits", show);
   changed();
   const end = followWidth(el, show);
   return () => { clearTimeout(rest); end(); };

@@ -16,8 +16,8 @@ class Calculator(Widget):
     """Type two codes and their parameters; get PyTorch's integer on each path, each step, and where yours comes from.
 
     ``s1``, ``z1``, ``q1``, ``s2``, ``z2``, ``q2`` are scale, zero point and code of the two inputs (quint8), ``s`` and
-    ``z`` scale and zero point of the sum, ``yours`` is the integer that you got, None if you have none. ``path`` is
-    whose steps are shown, counted as in ``AdditionTable``.
+    ``z`` scale and zero point of the sum. ``yours`` is the integer that you got, None if you have none. With ``bits``
+    the steps show the bits of each float32.
     """
 
     _esm = module("arithmetic.js", "kit.js", "adding.js", "calculator.js")
@@ -30,8 +30,7 @@ class Calculator(Widget):
     s = traitlets.Float(0.09029635787010193).tag(sync=True)
     z = traitlets.Int(124).tag(sync=True)
     yours = traitlets.Int(155, allow_none=True).tag(sync=True)
-    path = traitlets.Int(0).tag(sync=True)
-    bits = traitlets.Bool(False).tag(sync=True)  # whether the steps' bits are shown
+    bits = traitlets.Bool(False).tag(sync=True)
 
     @traitlets.validate("s1", "s2", "s")
     def _scale(self, proposal: dict[str, Any]) -> float:
@@ -42,12 +41,11 @@ class Calculator(Widget):
             raise traitlets.TraitError(f"{name} must be positive and finite, as float32 too; got {value}")
         return value
 
-    @traitlets.validate("z1", "q1", "z2", "q2", "z", "path")
+    @traitlets.validate("z1", "q1", "z2", "q2", "z")
     def _code(self, proposal: dict[str, Any]) -> int:
         name, value = proposal["trait"].name, int(proposal["value"])
-        last = 3 if name == "path" else 255
-        if not 0 <= value <= last:
-            raise traitlets.TraitError(f"{name} must be 0 to {last}, got {value}")
+        if not 0 <= value <= 255:
+            raise traitlets.TraitError(f"{name} must be 0 to 255, got {value}")
         return value
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:

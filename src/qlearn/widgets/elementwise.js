@@ -6,7 +6,7 @@ const CELLS = 65536;
 const LEFT = 26; // room for the axes' names
 const TOP = 24;
 const BOX = 28; // a cell under the lens
-const BESIDE = 5 * BOX + 18; // from this room on, the lens stands beside the table
+const GAP = 18; // between the table and the lens
 
 // Where two tables differ: how many cells of `theirs` are higher, how many lower.
 export function compare(theirs, ours) {
@@ -76,13 +76,13 @@ async function render({ model, el }) {
 
   // The table itself, one pixel a cell, painted anew only when it is another one.
   const canvas = html("canvas", { width: 256, height: 256, class: "ql-pixels", "aria-hidden": "true" });
-  let painted = "";
+  let painted = ""; // what the canvas shows
   const paint = ({ preset, path, formula, theirs, ours }) => {
-    const style = getComputedStyle(canvas);
-    const [card, ink, torch, mine] = ["card", "ink", "torch", "ours"].map((name) => channels(style.getPropertyValue(`--${name}`).trim()));
-    const key = [preset, path, formula, card, ink].join("/");
+    const key = `${preset}/${path}/${formula}`;
     if (key === painted) return;
     painted = key;
+    const style = getComputedStyle(canvas);
+    const [card, ink, torch, mine] = ["card", "ink", "torch", "ours"].map((name) => channels(style.getPropertyValue(`--${name}`).trim()));
     const shades = Uint32Array.from({ length: 256 }, (_, q) => pixel(card.map((c, i) => Math.round(c + (ink[i] - c) * (0.05 + (0.33 * q) / 255)))));
     const [higher, lower] = [pixel(torch), pixel(mine)];
     const image = new ImageData(256, 256);
@@ -95,10 +95,11 @@ async function render({ model, el }) {
   const plan = (width) => {
     const dots = globalThis.devicePixelRatio || 1;
     const size = (256 * Math.max(1, Math.floor(Math.min((width - LEFT) * dots, 520 * dots) / 256))) / dots;
-    const beside = width - LEFT - size >= BESIDE;
-    const columns = beside ? 5 : 2 * Math.floor((width / BOX - 1) / 2) + 1;
-    const rows = beside ? 9 : 5;
-    const [lensX, lensY] = beside ? [LEFT + size + 18, TOP + 22] : [0, TOP + size + 38];
+    const room = width - LEFT - size - GAP;
+    const beside = room >= 3 * BOX;
+    const columns = clamp(2 * Math.floor(((beside ? room : width) / BOX - 1) / 2) + 1, 3, beside ? 5 : 13);
+    const rows = beside ? (columns === 3 ? 15 : 9) : 5;
+    const [lensX, lensY] = beside ? [LEFT + size + GAP, TOP + 22] : [0, TOP + size + 38];
     return { size, cell: size / 256, columns, rows, lensX, lensY, height: beside ? TOP + size + 4 : lensY + rows * BOX + 4 };
   };
   const draw = (width) => {
@@ -121,7 +122,7 @@ async function render({ model, el }) {
     add("path", { d: `M${LEFT} ${y + cell / 2} H${x - 6} M${x + cell + 6} ${y + cell / 2} H${LEFT + size} M${x + cell / 2} ${TOP} V${y - 6} M${x + cell / 2} ${y + cell + 6} V${TOP + size}`, stroke: "var(--ink)", "stroke-width": 1, opacity: 0.5 });
     add("rect", { x: x - 4.5, y: y - 4.5, width: cell + 9, height: cell + 9, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6, rx: 2 });
 
-    add("text", { x: lensX, y: lensY - 9 }, `around ${q1} and ${q2}`);
+    add("text", { x: lensX, y: lensY - 9 }, `around ${q1}, ${q2}`);
     for (let row = 0; row < rows; row += 1) {
       for (let column = 0; column < columns; column += 1) {
         const [i, j] = [first1 + row, first2 + column];
@@ -226,7 +227,7 @@ async function render({ model, el }) {
   };
   for (const name of ["preset", "path", "formula", "q1", "q2"]) model.on(`change:${name}`, changed);
   changed();
-  const ends = [followWidth(el, show), followTheme(show)];
+  const ends = [followWidth(el, show), followTheme(() => { painted = ""; show(); })];
   return () => { clearTimeout(rest); ends.forEach((end) => end()); };
 }
 

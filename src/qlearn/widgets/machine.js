@@ -1,10 +1,9 @@
-import { clamp, fma32, fround, reciprocal, rint } from "./arithmetic.js";
+import { addBody, addDefault, addSteps, addTail, clamp } from "./arithmetic.js";
 import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
 
 export const CAPABILITY = ["DEFAULT", "AVX2", "AVX512"];
 export const FORMAT = ["contiguous", "channels_last"];
-const SCALES = [0.05, 0.05, 0.1]; // of the recording: both inputs and their sum
-const ZERO = 128;
+const PARAMETERS = { s1: 0.05, z1: 128, s2: 0.05, z2: 128, s: 0.1, z: 128 }; // of the recording
 export const BLOCK = 64; // elements: one turn of the vector loop
 export const GRAIN = 32768; // elements: fewer are not worth a thread
 
@@ -39,20 +38,13 @@ export function pixelsOf(start, stop, c, { channels, pixels }, last) {
   return [pixel(start), pixel(stop)];
 }
 
-// The steps by which a path adds two codes, each float32: both numbers, their sum, what gets rounded, the integer that
-// comes of it, the zero point if it is added only now, and the code.
+// The steps by which a path adds two codes: both numbers, their sum, what gets rounded, the zero point if it is added only
+// afterwards, and the code.
 export function stepsOfSum([qa, qb], capability, path) {
-  const [s, inverse] = [fround(SCALES[0]), reciprocal(SCALES[2])];
-  const fused = path === "body" && capability !== "DEFAULT";
-  const real = (q) => (fused ? fma32(s, q, fround(s * -ZERO)) : fround((q - ZERO) * s));
-  const [a, b] = [real(qa), real(qb)];
-  const sum = fround(a + b);
-  const product = fround(sum * inverse);
-  let [last, after] = [fround(product + ZERO), 0];
-  if (fused) [last, after] = [product, ZERO];
-  else if (path === "body") last = fma32(sum, inverse, ZERO);
-  const whole = rint(last);
-  return { a, b, sum, last, whole, after, code: clamp(whole + after, 0, 255) };
+  const inBody = capability === "DEFAULT" ? addDefault : addBody;
+  const [a, b, sum, scaled, shifted, whole, code] = addSteps((path === "body" ? inBody : addTail)(PARAMETERS), qa, qb);
+  const after = shifted === null ? PARAMETERS.z : 0;
+  return { a, b, sum, last: shifted ?? scaled, whole: whole - after, after, code };
 }
 
 const GUTTER = (width) => (width < 480 ? 50 : 70); // for addresses, left of the rows

@@ -1,4 +1,4 @@
-"""The two paths (Chapter 8): which elements of a tensor lie in a vector body and which in a tail, and what each gives."""
+"""The two paths (Chapter 8): which elements lie in a vector body and which in a tail, and what sum each gives."""
 
 from __future__ import annotations
 

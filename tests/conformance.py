@@ -1,0 +1,42 @@
+"""The operators of tools/operators.py, asked in PyTorch's processes (oracle.ask)."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+import operators
+import oracle
+from qlearn import Machine
+
+SIZES = (*range(1, 201), *(64 * k + d for k in (4, 5, 16, 33) for d in (-1, 0, 1)))
+SPLITS = tuple(32768 * k + d for k in (1, 2, 3) for d in (-1, 0, 1, 37, 64))
+
+
+def sweep(name: str, engine: str, capability: str, seed: int, draws: list[dict[str, Any]]) -> tuple[int, int, str]:
+    """Outputs compared, how many differ, the first difference; ``threads`` of a draw is the number of threads."""
+    import torch
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # PyTorch reports each refusal and each resized result there
+    rng, operator = np.random.default_rng(seed), operators.OPERATORS[name]
+    compared, differing, first = 0, 0, ""
+    for draw in draws:
+        options = dict(draw)
+        threads = options.pop("threads", 1)
+        torch.set_num_threads(threads)
+        n, wrong, words = operators.compare(
+            operator, operator.draw(rng, **options), Machine(engine, capability, threads)
+        )
+        compared, differing, first = compared + n, differing + wrong, first or words
+    return compared, differing, first
+
+
+def assert_equal(name: str, engine: str, capability: str, rng: Any, draws: list[dict[str, Any]]) -> None:
+    """Sweep in the process of a capability; count, and fail at the first difference."""
+    seed = int(rng.integers(2**32))
+    found = oracle.ask(capability, sweep, name, engine, capability, seed, draws, engine=engine, elementwise=True)
+    compared, differing, first = found
+    oracle.COMPARED[name] += compared
+    oracle.DIFFERING[name] += differing
+    assert differing == 0, f"{name} {engine} {capability}, seed {seed}: {first}"
+    assert compared > 0
