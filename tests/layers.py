@@ -72,8 +72,8 @@ def machine_of(engine: str, capability: str, threads: int = 1) -> Machine:
 
 
 def known(engine: str) -> bool:
-    """Whether qlearn knows the engine's kernels on this CPU: not oneDNN's for AVX-512 without VNNI."""
-    return engine != "onednn" or VNNI or "avx512f" not in cpu_flags()
+    """Whether qlearn knows the engine's kernels on this CPU: not oneDNN's for AVX-512 without VNNI, or for AVX-VNNI."""
+    return engine != "onednn" or VNNI or not cpu_flags() & {"avx512f", "avx_vnni"}
 
 
 def same_layers(layers: list[Layer], engine: str, capability: str, threads: int) -> None:

@@ -103,6 +103,26 @@ def test_both_refuse() -> None:
                     answer(one, machine_of(engine, "DEFAULT"))
 
 
+@pytest.mark.torch
+@pytest.mark.skipif(layers.VNNI or not layers.known("onednn"), reason="this CPU has other kernels")
+@pytest.mark.parametrize(("n", "kind"), [(2, "any"), (2, "grouped"), (2, "depthwise"), (3, "depthwise")])
+def test_which_kernels_of_onednn(n: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reference rounds otherwise than its kernels for AVX2: the wrong choice shows."""
+    rng = np.random.default_rng(5)
+    drawn = [layers.conv(rng, n, bits=7, symmetric=True, kind=kind) for _ in range(100)]
+    theirs = [codes for codes, _ in ask("DEFAULT", layers.torch_answers, drawn, engine="onednn")]
+
+    def differing() -> int:
+        ours = [answer(one, machine_of("onednn", "DEFAULT")).int_repr() for one in drawn]
+        return sum(int((a != b).sum()) for a, b in zip(ours, theirs, strict=True))
+
+    assert differing() == 0
+    right = conv.kernels_of
+    other = {"onednn_avx2": "onednn_reference", "onednn_reference": "onednn_avx2"}
+    monkeypatch.setattr(conv, "kernels_of", lambda *args: other[right(*args)])
+    assert differing() > 0
+
+
 @pytest.mark.parametrize("capability", recordings.manifest()["conv"]["capabilities"])
 def test_recorded(capability: str) -> None:
     r = {key.split("/", 1)[1]: array for key, array in recordings.load("conv").items() if key.startswith(capability)}
