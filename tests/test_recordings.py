@@ -87,6 +87,9 @@ def test_live_torch_gives_the_recorded_arrays(name: str, capability: str) -> Non
     reason = oracle.unavailable(capability.upper())
     if reason:
         pytest.skip(reason)
+    cpu = set(recordings.manifest()[name]["capabilities"][capability]["cpu"])
+    if name in ("linear", "conv") and cpu != oracle.cpu_flags() & set(record.FLAGS):
+        pytest.skip("FBGEMM and oneDNN choose their kernels by the CPU, and this is another")
     live = ask(capability.upper(), run_recorder, name)
     recorded = of(name, capability)
     assert live.keys() == recorded.keys()

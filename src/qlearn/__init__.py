@@ -3,8 +3,10 @@
 from qlearn import observers
 from qlearn.affine import QTensor, from_torch, quantize_per_channel, quantize_per_tensor
 from qlearn.concatenate import cat
+from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
 from qlearn.elementwise import add, add_relu, mul, mul_relu
 from qlearn.functional import QFunctional
+from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 
@@ -17,7 +19,15 @@ __all__ = [
     "add_scalar",
     "add_scalar_relu",
     "cat",
+    "conv1d",
+    "conv1d_relu",
+    "conv2d",
+    "conv2d_relu",
+    "conv3d",
+    "conv3d_relu",
     "from_torch",
+    "linear",
+    "linear_relu",
     "mul",
     "mul_relu",
     "mul_scalar",

@@ -1,0 +1,152 @@
+"""From the int32 accumulator to 8 bits, one function per engine (Chapter 6, Accumulate and requantize).
+
+The accumulator counts in steps of x_scale * w_scale; the result in steps of scale. Each engine has its own order of
+bias, scales, zero point and rounding, and oneDNN one for each kind of kernel, so each gives other integers near a tie.
+The output channels are the last axis. All steps are float32, each rounded once, unless said.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qlearn.rounding import add_then_round, cvtps2dq, fma, reciprocal, saturate
+
+__all__ = ["fbgemm", "onednn_avx2", "onednn_linear_scale", "onednn_reference", "onednn_vnni", "qnnpack"]
+
+Codes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+Scales = npt.NDArray[np.floating[Any]]
+
+
+def fbgemm(
+    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """The engine fbgemm, and x86 where it uses FBGEMM (Chapter 6).
+
+    With t = x_scale * w_scale: clamp(rint((acc + bias / t) * (t / scale)) + zero_point). Per channel that is a
+    division; per tensor it is fma(bias, 1 / t, acc). A product that int32 does not hold gives the lowest code. Source:
+    ``qlinear.cpp`` PackedLinearWeight::apply_impl; FBGEMM ``QuantUtilsAvx2.cc`` requantizeOutputProcessingAvx2.
+
+    Args:
+        acc: sums of (x - x_zero_point) * (w - w_zero_point), shape (..., M).
+        bias: shape (M,).
+        x_scale: of the input.
+        w_scale: of the weight: shape () per tensor, (M,) per channel.
+        scale, zero_point: of the result.
+        relu: whether codes below zero_point become zero_point.
+
+    Returns:
+        uint8, of acc's shape.
+    """
+    with _quiet():
+        t = np.float32(x_scale) * w_scale.astype(np.float32)
+        a = acc.astype(np.float32)
+        total = fma(bias, reciprocal(t), a) if w_scale.ndim == 0 else a + bias / t
+        return _round_then_add(total * (t / np.float32(scale)), zero_point, relu=relu)
+
+
+def qnnpack(
+    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """The engine qnnpack: the bias becomes an integer first (Chapter 6).
+
+    With b = rint(bias * (1 / float32(w_scale * x_scale))), that product in float64, clamped to int32:
+    clamp(rint((acc + b) * ((w_scale * x_scale) * (1 / scale))) + zero_point). Source: ``qlinear.cpp``
+    PackedLinearWeightsQnnp::apply_impl; ``QnnpackUtils.h`` generate_requantization_scales; QNNPACK ``q8gemm``.
+
+    Args, returns: as ``fbgemm``.
+
+    Raises:
+        ValueError: a multiplier is not a normal float32 number, which QNNPACK refuses.
+    """
+    with _quiet():
+        b = saturate(add_then_round(bias * reciprocal(w_scale * x_scale), 0), np.int32)
+        multiplier = (w_scale.astype(np.float32) * np.float32(x_scale)) * reciprocal(scale)
+        refused = ~(np.isfinite(multiplier) & (multiplier >= np.finfo(np.float32).tiny))
+        if refused.any():
+            wrong = np.asarray(multiplier)[refused].flat[0]
+            raise ValueError(f"scale must give a normal x_scale * w_scale / scale on the engine qnnpack, got {wrong}")
+        return _round_then_add((acc + b).astype(np.float32) * multiplier, zero_point, relu=relu)
+
+
+def onednn_vnni(
+    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """oneDNN on a CPU with AVX512_VNNI: real numbers first, then their quantization (Chapter 6).
+
+    PyTorch inverts each scale twice on the way: R(s) = 1 / float32(1 / s), the inner division in float64.
+    y = (acc * R(x_scale)) * w_scale + bias; relu takes max(y, 0); clamp(rint(y * (1 / R(scale)) + zero_point)). Source:
+    ``qlinear.cpp`` PackedLinearWeightsOnednn::apply_impl, ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl.
+
+    Args, returns: as ``fbgemm``; w_scale as oneDNN has it: float32 of the weight's in a convolution,
+    ``onednn_linear_scale`` of it in a linear layer.
+    """
+    with _quiet():
+        y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
+        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point)
+
+
+def onednn_avx2(
+    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """oneDNN's kernels for AVX2: ``onednn_vnni`` with y = acc * (R(x_scale) * w_scale) + bias (Chapter 6).
+
+    Source: oneDNN ``scale_utils.cpp`` precompute_scales, ``jit_uni_x8s8s32x_convolution.cpp``,
+    ``gemm_x8s8s32x_matmul.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """
+    with _quiet():
+        y = acc.astype(np.float32) * (_twice_inverted(x_scale) * w_scale.astype(np.float32)) + bias
+        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point)
+
+
+def onednn_reference(
+    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
+
+    Source: oneDNN ``ref_convolution_int8.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """
+    with _quiet():
+        y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
+        return _add_then_round(_relu(y, relu) / _twice_inverted(scale), zero_point)
+
+
+def onednn_linear_scale(w_scale: Scales) -> Floats:
+    """The weight's scale as oneDNN has it in a linear layer, inverted twice (Chapter 6).
+
+    R(w_scale) of ``onednn_vnni`` per tensor; per channel both divisions are float32. Source: ``qlinear_prepack.cpp``
+    PackedLinearWeightsOnednn::prepack.
+    """
+    with _quiet():
+        return _twice_inverted(w_scale) if w_scale.ndim == 0 else reciprocal(reciprocal(w_scale))
+
+
+def _relu(y: Floats, relu: bool) -> Floats:
+    return np.maximum(y, np.float32(0)) if relu else y
+
+
+def _add_then_round(y: Floats, zero_point: int) -> Codes:
+    """rint(y + zero_point) in the range of 8 bits."""
+    return saturate(add_then_round(y, zero_point), np.uint8)
+
+
+def _quiet() -> np.errstate:
+    """Infinities and NaN arise where PyTorch's own do."""
+    return np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
+
+
+def _twice_inverted(scale: Any) -> Floats:
+    """1 / float32(1 / scale): the inner division in float64, the outer one in float32."""
+    return reciprocal(1.0 / np.asarray(scale, np.float64))
+
+
+def _round_then_add(y: Floats, zero_point: int, *, relu: bool) -> Codes:
+    """rint(y) + zero_point in the range of 8 bits; -2**31 stands for what int32 does not hold."""
+    codes = cvtps2dq(y).astype(np.int64) + zero_point
+    return np.clip(codes, zero_point if relu else 0, 255).astype(np.uint8)

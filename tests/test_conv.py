@@ -1,0 +1,299 @@
+"""conv.py: PyTorch's quantized convolutions, every integer, on each engine."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import layers
+import qlearn
+from layers import ENGINES, Layer, answer, machine_of, recorded_machine, same_layers
+from oracle import ask, compare
+from qlearn import Machine, QTensor, conv, recordings
+from strategies import bad_scales, not_integers, outside
+
+KINDS = ("any", "grouped", "depthwise", "pointwise")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("bits", [7, 8])
+def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Generator) -> None:
+    if not layers.known(engine):
+        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
+    for threads in (1, 2):
+        drawn = [
+            layers.conv(rng, n, bits=bits, symmetric=engine == "onednn" or i % 3 > 0, kind=kind)
+            for kind in KINDS
+            for i, n in enumerate((1, 2, 2, 2, 3))
+        ]
+        same_layers(drawn, engine, capability, threads)
+
+
+def layer(operator: str = "conv2d", **changes: Any) -> Layer:
+    """A small convolution of 3 channels into 4, with changes."""
+    n = int(operator[4])
+    rng = np.random.default_rng(n)
+    x = rng.integers(0, 128, (2, 3, *(9, 8, 5)[:n]), dtype=np.uint8)
+    weight = rng.integers(-100, 128, (4, 3, *(3, 3, 2)[:n]), dtype=np.int8)
+    bias = np.linspace(-1, 1, 4, dtype=np.float32)
+    plain = Layer(operator, x, 0.05, 3, "contiguous", weight, 0.02, 0, bias, (1, 1, 1, 1), 1.0, 3)
+    plain = plain._replace(**changes)
+    stride, padding, dilation, groups = plain.geometry
+    return plain._replace(geometry=([stride] * n, [padding] * n, [dilation] * n, groups))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("engine", ENGINES)
+def test_extremes(engine: str) -> None:
+    """No images, one channel, one pixel, large paddings, kernels, strides, dilations; scales and biases of any size."""
+    if not layers.known(engine):
+        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
+    grouped = {"x": np.arange(96, dtype=np.uint8).reshape(1, 6, 4, 4) * 2, "geometry": (1, 1, 1, 2)}
+    depthwise = {
+        "x": np.arange(128, dtype=np.uint8).reshape(1, 8, 4, 4) * 2,
+        "weight": (np.arange(72) * 29 % 256 - 128).astype(np.int8).reshape(8, 1, 3, 3),
+        "bias": None,
+    }
+    drawn = []
+    for name in ("conv1d", "conv2d", "conv3d"):
+        one = layer(name)
+        x, w = one.x, one.weight
+        drawn += [one, layer(name, x=x[:0]), layer(name, x=x[:1]), layer(name, weight=w[:1], bias=None)]
+        drawn += [
+            layer(name, x=x[:, :1], weight=w[:, :1]),
+            layer(name, x=np.zeros_like(w[:, :3]), geometry=(1, 0, 1, 1)),
+        ]
+    for padding in (3, 5, 9):
+        drawn += [layer(geometry=(1, padding, 1, 1)), layer(**grouped | {"geometry": (1, padding, 1, 2)})]
+        drawn += [layer(**depthwise, geometry=(1, padding, 1, 8))]
+    drawn += [layer(x=np.full((1, 3, 30, 30), 99, np.uint8), geometry=g) for g in ((17, 1, 1, 1), (1, 6, 9, 1))]
+    drawn += [layer(x=np.full((1, 3, 20, 20), 99, np.uint8), weight=np.full((4, 3, 15, 13), 7, np.int8))]
+    for change in ({}, grouped):
+        drawn += [layer(**change, scale=scale) for scale in (1e-12, 1e-20, 1e-35, 1e30)]
+        drawn += [layer(**change, x_scale=scale) for scale in (1e-30, 1e20, 1e30)]
+        for v in (np.inf, -np.inf, np.nan, 1e30, -1e30, 3e9):
+            drawn += [layer(**change, bias=np.full(4, v, np.float32))]
+            drawn += [drawn[-1]._replace(w_scale=np.full(4, 0.02), w_zero_point=np.zeros(4, np.int64))]
+        if engine != "qnnpack":  # it refuses these
+            drawn += [layer(**change, scale=1e-40), layer(**change, x_scale=1e-42), layer(**change, x_scale=1e38)]
+    many = {"x": np.tile(depthwise["x"], (1, 16, 1, 1)), "weight": np.tile(depthwise["weight"], (16, 1, 1, 1))}
+    drawn += [layer(**depthwise | many, geometry=(1, 1, 1, 128))]
+    drawn += [layer(layout=layout) for layout in ("channels_last", "sliced", "channels_last_sliced")]
+    same_layers(drawn, engine, "AVX2" if "avx2" in layers.cpu_flags() else "DEFAULT", 1)
+
+
+@pytest.mark.torch
+def test_both_refuse() -> None:
+    """What qlearn refuses, PyTorch refuses on at least the engine named here."""
+    too_small = layer(x=layer().x[:, :, :1], geometry=(1, 0, 1, 1))
+    refused = {
+        "fbgemm": [too_small, layer(geometry=(1, 1, 1, 3)), layer(weight=layer().weight[:, :2])],
+        "qnnpack": [layer(scale=1e-40), too_small],
+        "onednn": [layer(w_zero_point=3), layer(geometry=(0, 1, 1, 1)), layer(geometry=(1, 1, 0, 1))],
+    }
+    for engine, drawn in refused.items():
+        theirs = ask("DEFAULT", layers.torch_answers, drawn, engine=engine)
+        for one, message in zip(drawn, theirs, strict=True):
+            assert isinstance(message, str), one
+            if layers.known(engine):
+                with pytest.raises(ValueError, match=r"(scale|weight|x|groups|stride|dilation) must"):
+                    answer(one, machine_of(engine, "DEFAULT"))
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(layers.VNNI or not layers.known("onednn"), reason="this CPU has other kernels")
+@pytest.mark.parametrize(("n", "kind"), [(2, "any"), (2, "grouped"), (2, "depthwise"), (3, "depthwise")])
+def test_which_kernels_of_onednn(n: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reference rounds otherwise than its kernels for AVX2: the wrong choice shows."""
+    rng = np.random.default_rng(5)
+    drawn = [layers.conv(rng, n, bits=7, symmetric=True, kind=kind) for _ in range(100)]
+    theirs = [codes for codes, _ in ask("DEFAULT", layers.torch_answers, drawn, engine="onednn")]
+
+    def differing() -> int:
+        ours = [answer(one, machine_of("onednn", "DEFAULT")).int_repr() for one in drawn]
+        return sum(int((a != b).sum()) for a, b in zip(ours, theirs, strict=True))
+
+    assert differing() == 0
+    right = conv.kernels_of
+    other = {"onednn_avx2": "onednn_reference", "onednn_reference": "onednn_avx2"}
+    monkeypatch.setattr(conv, "kernels_of", lambda *args: other[right(*args)])
+    assert differing() > 0
+
+
+@pytest.mark.parametrize("capability", recordings.manifest()["conv"]["capabilities"])
+def test_recorded(capability: str) -> None:
+    r = {key.split("/", 1)[1]: array for key, array in recordings.load("conv").items() if key.startswith(capability)}
+    x_scale, x_zero_point, w_scale, zero_point = r["parameters"].tolist()
+    seen = {"parameters"}
+    for shape in sorted(key.split("/")[0] for key in r if key.endswith("/geometry")):
+        seen |= {f"{shape}/{name}" for name in ("x/7", "x/8", "weight", "geometry", "factors", "bias", "scale")}
+        w, scales = r[f"{shape}/weight"], w_scale * r[f"{shape}/factors"]
+        tensor, channel = QTensor(w, w_scale, 0, "qint8"), QTensor(w, scales, np.zeros(len(w), int), "qint8", 0)
+        to = float(r[f"{shape}/scale"]), int(zero_point)
+        for engine in ENGINES:
+            machine = recorded_machine("conv", capability, engine)
+            for bits in (7, 8):
+                x = QTensor(r[f"{shape}/x/{bits}"], x_scale, int(x_zero_point), "quint8")
+                for name, weight, f in (
+                    ("tensor", tensor, qlearn.conv2d),
+                    ("channel", channel, qlearn.conv2d),
+                    ("relu", channel, qlearn.conv2d_relu),
+                ):
+                    key = f"{engine}/{shape}/{bits}/{name}"
+                    seen.add(key)
+                    stride, padding, dilation, groups = r[f"{shape}/geometry"].tolist()
+                    ours = f(x, weight, r[f"{shape}/bias"], stride, padding, dilation, groups, *to, machine=machine)
+                    compare("conv, recorded", ours.int_repr(), r[key], key)
+    assert seen == r.keys()
+
+
+def test_a_convolution_is_a_sum_over_windows() -> None:
+    """Against plain loops over integers, on the default machine, which does not saturate."""
+    rng = np.random.default_rng(1)
+    for groups, channels, outputs in ((1, 3, 4), (2, 4, 6), (5, 5, 5)):
+        x, w = rng.integers(0, 256, (2, channels, 6, 5)), rng.integers(-128, 128, (outputs, channels // groups, 3, 2))
+        qx, qw = QTensor(x.astype(np.uint8), 1.0, 7, "quint8"), QTensor(w.astype(np.int8), 1.0, 0, "qint8")
+        g = conv.geometry(2, x.shape, w.shape, (2, 1), (1, 0), (1, 2), groups)
+        padded = np.pad(x - 7, ((0, 0), (0, 0), (1, 1), (0, 0)))
+        expected = np.zeros((2, *g.out, outputs), int)
+        for b, i, j, m, c, r, s in np.ndindex(2, *g.out, outputs, channels // groups, 3, 2):
+            seen = padded[b, m // (outputs // groups) * (channels // groups) + c, 2 * i + r, j + 2 * s]
+            expected[b, i, j, m] += seen * w[m, c, r, s]
+        assert np.array_equal(conv.accumulate(qx, qw, g), expected)
+        out = qlearn.conv2d(qx, qw, None, (2, 1), (1, 0), (1, 2), groups, 1024.0, 9)
+        assert np.array_equal(out.int_repr(), np.moveaxis(np.clip(np.rint(expected / 1024) + 9, 0, 255), -1, 1))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("vnni", [True, False])
+def test_pairs(engine: str, vnni: bool) -> None:
+    """Where 255 * 127 + 255 * 127 is cut to 32,767: two taps of one channel, and two channels of one tap."""
+    two_taps = QTensor(np.full((1, 1, 2), 127), 1.0, 0, "qint8"), QTensor(np.full((1, 1, 2), 255), 1.0, 0, "quint8")
+    channels = QTensor(np.full((1, 2, 1), 127), 1.0, 0, "qint8"), QTensor(np.full((1, 2, 1), 255), 1.0, 0, "quint8")
+    for name, (w, x) in (("taps", two_taps), ("channels", channels)):
+        out = qlearn.conv1d(x, w, None, 1, 0, 1, 1, 512.0, 0, machine=Machine(engine, "AVX2", 1, vnni))
+        fbgemm, onednn = engine in ("fbgemm", "x86"), engine == "onednn"
+        saturates = not vnni and (fbgemm or (onednn and name == "channels"))
+        assert out.int_repr().item() == (64 if saturates else 127), name
+
+
+def test_depthwise_saturates_with_vnni_too() -> None:
+    """FBGEMM's depthwise kernel, on the engine fbgemm; x86 takes oneDNN's with VNNI, up to 100 groups."""
+    for engine, channels, expected in (("fbgemm", 8, 64), ("x86", 8, 127), ("x86", 104, 64), ("fbgemm", 9, 127)):
+        w = np.zeros((channels, 1, 3, 3), int)
+        w[:, 0, 0, :2] = 127
+        x = QTensor(np.full((1, channels, 3, 3), 255), 1.0, 0, "quint8")
+        out = qlearn.conv2d(
+            x, QTensor(w, 1.0, 0, "qint8"), None, 1, 1, 1, channels, 512.0, 0, machine=Machine(engine, "AVX512", 1)
+        )
+        assert (out.int_repr()[0, :, 1, 1] == expected).all(), engine
+
+
+# Bad input is refused, by name
+
+X, W = layer().tensors()
+
+
+@given(bad_scales)
+def test_bad_scale(scale: float) -> None:
+    with pytest.raises(ValueError, match="scale must be positive and finite"):
+        qlearn.conv2d(X, W, None, 1, 1, 1, 1, scale, 0)
+
+
+@given(outside("quint8"))
+def test_bad_zero_point(zero_point: int) -> None:
+    with pytest.raises((ValueError, TypeError), match="zero_point must be"):
+        qlearn.conv2d(X, W, None, 1, 1, 1, 1, 0.5, zero_point)
+
+
+@given(not_integers, st.sampled_from(["stride", "padding", "dilation", "groups"]))
+def test_not_integers(value: Any, name: str) -> None:
+    given_ = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1} | {name: value}
+    with pytest.raises((TypeError, ValueError), match=f"{name} must"):
+        qlearn.conv2d(X, W, None, *given_.values(), 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "match"),
+    [
+        ((0, 1, 1, 1), "stride must be an integer or 2 of them, at least 1, got 0"),
+        (((1, 1, 1), 1, 1, 1), r"stride must be an integer or 2 of them, at least 1, got \(1, 1, 1\)"),
+        ((1, -1, 1, 1), "padding must be .* at least 0, got -1"),
+        ((1, 1, (1, 0), 1), r"dilation must be .* got \(1, 0\)"),
+        ((1, 1, 1, 0), "groups must divide .* got 0"),
+        ((1, 1, 1, 2), "groups must divide the channels of x and of weight, 3 and 4, got 2"),
+        ((1, 0, 9, 1), r"weight must not be larger than the padded x: kernel \(3, 3\), dilation \(9, 9\)"),
+    ],
+)
+def test_geometry_that_does_not_fit(geometry: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        qlearn.conv2d(X, W, None, *geometry, 0.5, 0)
+
+
+def test_tensors_that_do_not_fit() -> None:
+    x, w = X.int_repr(), W.int_repr()
+
+    def qw(values: Any, *args: Any) -> QTensor:
+        return QTensor(values, *(args or (0.1, 0)), "qint8")
+
+    def qx(values: Any) -> QTensor:
+        return QTensor(values, 0.1, 0, "quint8")
+
+    for a, b, match in (
+        (qx(x[0]), W, r"x must have 4 dimensions: N, C and 2 lengths, got shape \(3, 9, 8\)"),
+        (X, qw(w[0]), r"weight must have 4 dimensions: M, C / groups and 2 lengths, got shape \(3, 3, 3\)"),
+        (X, qw(w[:, :2]), r"weight must have 3 channels, those of x / groups, got shape \(4, 2, 3, 3\)"),
+        (qx(x[:, :, :0]), W, "x and weight must not be empty"),
+        (X, qw(w[:0]), "x and weight must not be empty"),
+        (X, qx(x), "weight must be qint8, got quint8"),
+        (X, QTensor(w, np.full(3, 0.1), np.zeros(3, int), "qint8", 1), "along axis 0, got axis 1"),
+        (QTensor(x // 2, 0.1, 0, "qint8"), W, "x must be quint8, got qint8"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            qlearn.conv2d(a, b, None, 1, 1, 1, 1, 0.5, 0)
+    with pytest.raises(ValueError, match=r"bias must have shape \(4,\)"):
+        qlearn.conv2d(X, W, np.zeros(3, np.float32), 1, 1, 1, 1, 0.5, 0)
+    with pytest.raises(TypeError, match="x must be a QTensor"):
+        qlearn.conv2d(x, W, None, 1, 1, 1, 1, 0.5, 0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="weight must have zero point 0 on the engine onednn, got 3"):
+        qlearn.conv2d(X, qw(w, 0.1, 3), None, 1, 1, 1, 1, 0.5, 0, machine=Machine("onednn", "AVX2", 1))
+    with pytest.raises(NotImplementedError, match="AVX-512 without VNNI"):
+        qlearn.conv2d(X, W, None, 1, 1, 1, 1, 0.5, 0, machine=Machine("onednn", "AVX512", 1, vnni=False))
+
+
+@pytest.mark.parametrize(
+    ("into", "groups", "avx2", "avx512"),
+    [
+        *((4, 2, True, True), (4, 3, False, True), (4, 6, True, False), (4, 8, True, True), (2, 4, True, True)),
+        *((2, 5, False, True), (2, 12, True, False), (2, 16, True, True), (8, 3, True, True), (1, 3, True, True)),
+    ],
+)
+def test_shapes_that_corrupt_memory(into: int, groups: int, avx2: bool, avx512: bool) -> None:
+    """FBGEMM writes outside its memory where the groups do not fill its vectors; seen with AVX2 for each of these."""
+    x = QTensor(np.zeros((1, into * groups, 4, 4), np.uint8), 0.1, 0, "quint8")
+    w = QTensor(np.zeros((into * groups, into, 3, 3), np.int8), 0.1, 0, "qint8")
+    for capability, vnni, fine in (("AVX2", False, avx2), ("AVX512", True, avx512)):
+        machine = Machine("fbgemm", capability, 1, vnni)
+        if fine:
+            qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=machine)
+        else:
+            with pytest.raises(NotImplementedError, match=f"groups must be a multiple of .* got {groups}"):
+                qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=machine)
+        qlearn.conv2d(x, w, None, 1, 0, 1, groups, 0.5, 0, machine=machine)  # padding 0 has another kernel
+        qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=Machine("qnnpack", capability, 1, vnni))
+
+
+def test_depthwise_in_three_dimensions() -> None:
+    """FBGEMM's kernel for 3 x 3 x 3 corrupts memory when it is given 5 x 3 x 3."""
+    x = QTensor(np.zeros((1, 8, 5, 5, 5), np.uint8), 0.1, 0, "quint8")
+    for kernel, fine in (((3, 3, 3), True), ((5, 3, 3), False), ((3, 5, 5), False), ((5, 5, 5), False)):
+        w = QTensor(np.zeros((8, 1, *kernel), np.int8), 0.1, 0, "qint8")
+        padding = tuple(k // 2 for k in kernel)
+        if fine:
+            qlearn.conv3d(x, w, None, 1, padding, 1, 8, 0.5, 0, machine=Machine("fbgemm", "AVX2", 1))
+        else:
+            with pytest.raises(NotImplementedError, match=r"weight must have kernel \(3, 3, 3\)"):
+                qlearn.conv3d(x, w, None, 1, padding, 1, 8, 0.5, 0, machine=Machine("fbgemm", "AVX2", 1))
