@@ -2,8 +2,8 @@
 
 N outputs of each operator (``operators.OPERATORS``) are compared, spread evenly over engines and capabilities; SEED
 repeats the inputs of a run. PyTorch chooses its kernels when it starts, so each capability has a process of its own. On
-a CPU without AVX-512 its dispatch is still asked for the element-wise operators: their kernels have no AVX-512 version,
-and an instruction that the CPU lacks would end the process. The table goes to src/qlearn/recordings/conformance.json.
+a CPU without AVX-512 its dispatch is still asked for most operators: their kernels have no AVX-512 version, and an
+instruction that the CPU lacks would end the process. The table goes to src/qlearn/recordings/conformance.json.
 Exit code 1 if an output differs.
 """
 
