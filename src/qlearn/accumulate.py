@@ -19,9 +19,9 @@ INT16 = np.iinfo(np.int16)
 def float_type(x: Array, w: Array) -> type[np.float32] | type[np.float64]:
     """The narrowest float dtype in which x @ w is exact, whatever the order of the additions (Chapter 6).
 
-    float32 holds every integer up to 2**24. A partial sum of sum_k x_k * w_k is at most max|x| * sum_k |w_k|; where
-    that is at most 2**24 for every column of w, no partial sum is rounded. float64 holds the integers up to 2**53:
-    more than 2**36 products of 9-bit integers.
+    float32 holds every integer up to 2**24. A partial sum of sum_k x_k * w_k is at most max(abs(x)) * sum_k abs(w_k).
+    Where that is at most 2**24 for every column of w, no partial sum is rounded. float64 holds the integers up to
+    2**53: more than 2**36 products of 9-bit integers.
 
     Args:
         x: integers, shape (..., B, K).
