@@ -8,7 +8,7 @@ BIN := .venv/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
 PYTORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: book test lab record exact bench lint install browser
+.PHONY: book test lab record exact bench install browser
 .DEFAULT_GOAL := book
 
 book: .venv/installed
