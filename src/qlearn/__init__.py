@@ -1,6 +1,7 @@
 """PyTorch's quantized integers, every last bit, in NumPy."""
 
 from qlearn import observers
+from qlearn.activations import clamp, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6
 from qlearn.affine import QTensor, from_torch, quantize_per_channel, quantize_per_tensor
 from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
@@ -19,6 +20,7 @@ __all__ = [
     "add_scalar",
     "add_scalar_relu",
     "cat",
+    "clamp",
     "conv1d",
     "conv1d_relu",
     "conv2d",
@@ -26,6 +28,10 @@ __all__ = [
     "conv3d",
     "conv3d_relu",
     "from_torch",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
     "linear",
     "linear_relu",
     "mul",
@@ -36,4 +42,5 @@ __all__ = [
     "quantize_per_channel",
     "quantize_per_tensor",
     "relu",
+    "relu6",
 ]
