@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qlearn import _torch
-from qlearn.affine import QTensor
 from qlearn.network import Ref, Step
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class _Reader:
     def __init__(self, graph: torch.fx.GraphModule) -> None:
         self.graph = graph
         self.values: dict[str, Any] = {}  # of each node: a Ref, or a constant
-        self.real: set[str] = set()  # results that are real numbers again, or of real numbers
+        self.kinds: dict[str, str] = {}  # of steps' results that are no quantized tensors: "real" or "size"
         self.steps: list[Step] = []
         self.names: dict[str, str] = {}
         self.taken: set[str] = set()
@@ -138,7 +137,7 @@ class _Reader:
             except TypeError:
                 raise NotThere(f"{what} with arguments {args} {kwargs or ''}") from None
             if isinstance(found, Call):
-                self.refuse_real(found, what)
+                found = self.refused(found, what)
         except NotThere as error:
             raise NotImplementedError(f"the operator {error} of layer {where} is not there yet") from None
         if not isinstance(found, Call):
@@ -148,8 +147,14 @@ class _Reader:
         inputs = tuple(ref.name for ref in found.inputs)
         self.steps.append(Step(name, found.op, inputs, found.settings))
         self.values[node.name], self.names[node.name] = Ref(name), name
-        if found.op == "dequantize" or any(source in self.real for source in inputs):
-            self.real.add(name)
+        if found.op in ("size", "ndim") or found.op.endswith("_of_sizes"):
+            self.kinds[name] = "size"
+        elif found.op == "dequantize":
+            self.kinds[name] = "real"
+        elif found.op in ("chunk", "split"):
+            self.kinds[name] = "list"
+        elif found.op == "item" and self.kinds.get(inputs[0]) == "size":
+            self.kinds[name] = "size"
 
     def entry(self, node: torch.fx.Node) -> tuple[str, Callable[..., Any]]:
         """What the node calls, in words, and its entry in a table."""
@@ -168,15 +173,22 @@ class _Reader:
             raise NotThere(what)
         return what, FUNCTIONS[key]
 
-    def refuse_real(self, call: Call, what: str) -> None:
-        """Between dequantizing and the end nothing can be computed in real numbers."""
-        if call.op in ("quantize", "item", "size", "ndim"):
-            return
+    def refused(self, call: Call, what: str) -> Call:
+        """Nothing is computed in real numbers after dequantizing, and torch adds no quantized tensors with +."""
+        if call.op.endswith("_of_sizes"):
+            for ref in call.settings.values():
+                if not isinstance(ref, int) and self.kinds.get(getattr(ref, "name", "")) != "size":
+                    raise NotThere(f"{what} (FloatFunctional has one for quantized tensors)")
+            return call
         for ref in call.inputs:
-            if not isinstance(ref, Ref):
-                raise NotThere(f"{what} of {ref!r}")
-            if ref.name in self.real:
+            kind = self.kinds.get(ref.name, "quantized") if isinstance(ref, Ref) else "constant"
+            if call.op == "getitem" and kind in ("list", "size"):
+                return call._replace(op="item")
+            if kind == "real" and call.op not in ("quantize", "size", "ndim"):
                 raise NotThere(f"{what}, in floating point after {ref.name},")
+            if kind in ("constant", "list", "size"):
+                raise NotThere(f"{what} of {ref}")
+        return call
 
     def layer(self, node: torch.fx.Node) -> str:
         """The layer's name: the module's, or the QFunctional's, or one made from the function's."""
@@ -543,8 +555,20 @@ def _many(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values[0] if len(values) == 1 and isinstance(values[0], (tuple, list, Ref)) else values
 
 
-def contiguous(input: Any) -> Call:
-    return Call("contiguous", (input,))
+def contiguous(input: Any, memory_format: Any = "contiguous_format") -> Call:
+    return Call("contiguous", (input,), {"memory_format": str(memory_format).removeprefix("torch.")})
+
+
+def squeeze(input: Any, dim: Any = None) -> Call:
+    return Call("squeeze", (input,), {"dim": dim})
+
+
+def unsqueeze(input: Any, dim: int) -> Call:
+    return Call("unsqueeze", (input,), {"dim": dim})
+
+
+def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> Call:
+    return Call("split", (tensor,), {"split_size_or_sections": split_size_or_sections, "dim": dim})
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
@@ -564,11 +588,7 @@ def attribute(input: Any, name: str) -> Any:
 
 
 def getitem(values: Any, index: Any) -> Any:
-    if not isinstance(values, Ref):
-        return values[index]
-    if not isinstance(index, int):
-        raise NotThere(f"indexing with {index}")
-    return Call("item", (values,), {"index": index})
+    return Call("getitem", (values,), {"index": index}) if isinstance(values, Ref) else values[index]
 
 
 def _of_sizes(op: str) -> Callable[..., Call]:
@@ -614,6 +634,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "permute": permute,
     "transpose": transpose,
     "chunk": chunk,
+    "split": split,
+    "squeeze": squeeze,
+    "unsqueeze": unsqueeze,
     "channel_shuffle": channel_shuffle,
     "contiguous": contiguous,
     "detach": lambda input: input,

@@ -324,6 +324,8 @@ def _refs(value: Any) -> list[str]:
         return [value.name]
     if isinstance(value, Mapping):
         value = tuple(value.values())
+    if isinstance(value, slice):
+        value = (value.start, value.stop, value.step)
     return [name for part in value for name in _refs(part)] if isinstance(value, (tuple, list)) else []
 
 
@@ -333,6 +335,8 @@ def _resolved(value: Any, values: Mapping[str, Value]) -> Any:
         return values[value.name]
     if isinstance(value, Mapping):
         return {key: _resolved(part, values) for key, part in value.items()}
+    if isinstance(value, slice):
+        return slice(*(_resolved(part, values) for part in (value.start, value.stop, value.step)))
     return type(value)(_resolved(part, values) for part in value) if isinstance(value, (tuple, list)) else value
 
 
@@ -366,6 +370,10 @@ def _to_json(value: Any, key: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
     if isinstance(value, np.ndarray):
         arrays[key] = value
         return {"array": key}
+    if isinstance(value, slice):
+        return {"slice": _to_json((value.start, value.stop, value.step), key, arrays)}
+    if value is Ellipsis:
+        return {"ellipsis": True}
     if isinstance(value, Mapping):
         return {"dict": {name: _to_json(part, f"{key}/{name}", arrays) for name, part in value.items()}}
     if isinstance(value, (tuple, list)):
@@ -385,6 +393,10 @@ def _from_json(value: Any, file: Mapping[str, npt.NDArray[Any]]) -> Any:
         return Ref(value["ref"])
     if "array" in value:
         return file[value["array"]]
+    if "slice" in value:
+        return slice(*_from_json(value["slice"], file))
+    if "ellipsis" in value:
+        return Ellipsis
     if "dict" in value:
         return {name: _from_json(part, file) for name, part in value["dict"].items()}
     key = value["qtensor"]
