@@ -504,6 +504,8 @@ def _scalar(name: str) -> Operator:
     return Operator(draw_one, partial(_pair_torch, name), partial(_pair_qlearn, name))
 
 
+from drawn_pooling import POOLING  # noqa: E402, for it draws with what stands above
+
 OPERATORS: dict[str, Operator] = {
     "quantize_per_tensor": Operator(draw_reals, _quantize_torch, _quantize_qlearn),
     "quantize_per_channel": Operator(partial(draw_reals, channels=True), _quantize_torch, _quantize_qlearn),
@@ -516,5 +518,6 @@ OPERATORS: dict[str, Operator] = {
     **{name: _scalar(name) for name in ("add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu")},
     "relu": Operator(draw_one, _relu_torch, _relu_qlearn),
     "cat": Operator(draw_cat, _cat_torch, _cat_qlearn),
+    **POOLING,
 }
 """A name -> its line of the conformance table."""
