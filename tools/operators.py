@@ -504,6 +504,7 @@ def _scalar(name: str) -> Operator:
     return Operator(draw_one, partial(_pair_torch, name), partial(_pair_qlearn, name))
 
 
+from drawn_activations import ACTIVATIONS  # noqa: E402, for it draws with what stands above
 from drawn_pooling import POOLING  # noqa: E402, for it draws with what stands above
 
 OPERATORS: dict[str, Operator] = {
@@ -519,5 +520,6 @@ OPERATORS: dict[str, Operator] = {
     "relu": Operator(draw_one, _relu_torch, _relu_qlearn),
     "cat": Operator(draw_cat, _cat_torch, _cat_qlearn),
     **POOLING,
+    **ACTIVATIONS,
 }
 """A name -> its line of the conformance table."""

@@ -1,6 +1,7 @@
 """PyTorch's quantized integers, every last bit, in NumPy."""
 
 from qlearn import observers
+from qlearn.activations import clamp, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6
 from qlearn.affine import QTensor, from_torch, quantize_per_channel, quantize_per_tensor
 from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
@@ -37,6 +38,7 @@ __all__ = [
     "cat",
     "channel_shuffle",
     "chunk",
+    "clamp",
     "contiguous",
     "conv1d",
     "conv1d_relu",
@@ -47,6 +49,10 @@ __all__ = [
     "flatten",
     "from_torch",
     "getitem",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
     "linear",
     "linear_relu",
     "max_pool1d",
@@ -60,6 +66,7 @@ __all__ = [
     "quantize_per_channel",
     "quantize_per_tensor",
     "relu",
+    "relu6",
     "reshape",
     "split",
     "squeeze",
