@@ -9,6 +9,7 @@ from qlearn.elementwise import add, add_relu, mul, mul_relu
 from qlearn.functional import QFunctional
 from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
+from qlearn.network import Network
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 from qlearn.shapes import (
@@ -27,6 +28,7 @@ from qlearn.shapes import (
 
 __all__ = [
     "Machine",
+    "Network",
     "QFunctional",
     "QTensor",
     "adaptive_avg_pool2d",

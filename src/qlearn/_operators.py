@@ -11,6 +11,7 @@ from qlearn.affine import QTensor, quantize_per_tensor
 from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
 from qlearn.elementwise import add, add_relu, mul, mul_relu
+from qlearn.layout import laid_out
 from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
@@ -83,6 +84,16 @@ def _everywhere(function: Operator) -> Operator:
     return lambda *inputs, machine, **settings: function(*inputs, **settings)
 
 
+def _in_place(function: Operator) -> Operator:
+    """The result where x was: with x's strides."""
+
+    def compute(x: QTensor, **settings: Any) -> QTensor:
+        out = function(x, **settings)
+        return QTensor(laid_out(out.int_repr(), x.strides), out.q_scale(), out.q_zero_point(), out.dtype)
+
+    return compute
+
+
 _COMPUTED = (
     *(add, add_relu, mul, mul_relu, add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu),
     *(conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu, linear, linear_relu),
@@ -95,10 +106,16 @@ _MOVED = (
     *(channel_shuffle, chunk, contiguous, flatten, getitem, permute, reshape, split, squeeze, transpose, unsqueeze),
 )
 
+_OVERWRITING = (relu, relu6, hardtanh, clamp, hardsigmoid, leaky_relu)
+
+SIZES = ("add", "sub", "mul", "floordiv")
+"""Functions of ``operator`` that a model computes lengths with."""
+
 OPERATORS: dict[str, Operator] = {
     **{function.__name__: function for function in _COMPUTED},
     **{function.__name__: _everywhere(function) for function in _MOVED},
-    **{f"{name}_of_sizes": _everywhere(_of_sizes(getattr(operator, name))) for name in ("add", "sub", "mul", "floordiv")},
+    **{f"{name}_of_sizes": _everywhere(_of_sizes(getattr(operator, name))) for name in SIZES},
+    **{f"{function.__name__}_": _in_place(function) for function in _OVERWRITING},
     "cat": cat_of_inputs,
 }
 """An operator's name -> function(*inputs, **settings, machine=machine)."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qlearn import _torch
+from qlearn._operators import SIZES
 from qlearn.network import Ref, Step
 
 if TYPE_CHECKING:
@@ -69,6 +70,44 @@ def trace(model: torch.nn.Module) -> Trace:
         return _Reader(graph).read()
 
 
+def values(model: torch.nn.Module, steps: Sequence[Step], x: Sequence[Any]) -> tuple[dict[str, Any], str]:
+    """PyTorch's own result of each step, and in words what ran; x as for the network.
+
+    Raises:
+        ValueError: the model's steps are not these.
+    """
+    import torch
+    from torch import fx
+
+    found = trace(model)
+    ours, theirs = ([(step.name, step.op) for step in many] for many in (steps, found.steps))
+    if ours != theirs:
+        raise ValueError("model must be the one that the network was made from: its layers are others")
+    results: dict[str, Any] = {}
+
+    class Recorder(fx.Interpreter):  # type: ignore[misc]
+        def run_node(self, n: torch.fx.Node) -> Any:
+            result = super().run_node(n)
+            if n.name in found.names:
+                results[found.names[n.name]] = _as_values(result)  # a copy: the next layer may write over it
+            return result
+
+    with torch.no_grad(), _torch.quietly():
+        Recorder(found.graph).run(*(torch.from_numpy(np.asarray(a)) for a in x))
+    return results, f"torch {torch.__version__}, engine {torch.backends.quantized.engine}"
+
+
+def _as_values(result: Any) -> Any:
+    """Torch's tensors as qlearn's."""
+    import torch
+
+    if isinstance(result, (list, tuple)):
+        return [_as_values(part) for part in result]
+    if not isinstance(result, torch.Tensor):
+        return result
+    return _torch.from_torch(result) if result.is_quantized else np.array(result.numpy())
+
+
 def check(model: Any) -> None:
     """Refuse what is no converted model, and say what to do."""
     import torch
@@ -106,6 +145,7 @@ class _Reader:
         self.graph = graph
         self.values: dict[str, Any] = {}  # of each node: a Ref, or a constant
         self.kinds: dict[str, str] = {}  # of steps' results that are no quantized tensors: "real" or "size"
+        self.origins: dict[str, str] = {}  # of views: what they look at
         self.steps: list[Step] = []
         self.names: dict[str, str] = {}
         self.taken: set[str] = set()
@@ -143,10 +183,16 @@ class _Reader:
         if not isinstance(found, Call):
             self.values[node.name] = found
             return
+        if _in_place(node, self.graph):
+            found = found._replace(op=f"{found.op}_")
         name = self.named(where)
         inputs = tuple(ref.name for ref in found.inputs)
         self.steps.append(Step(name, found.op, inputs, found.settings))
         self.values[node.name], self.names[node.name] = Ref(name), name
+        if found.op in VIEWS:
+            self.origins[name] = self.origins.get(inputs[0], inputs[0])
+        if found.op.endswith("_"):
+            self.overwrite(node, Ref(name))
         if found.op in ("size", "ndim") or found.op.endswith("_of_sizes"):
             self.kinds[name] = "size"
         elif found.op == "dequantize":
@@ -189,6 +235,23 @@ class _Reader:
             if kind in ("constant", "list", "size"):
                 raise NotThere(f"{what} of {ref}")
         return call
+
+    def overwrite(self, node: torch.fx.Node, result: Ref) -> None:
+        """Later uses of what the node changed in place see the result; views of it would, too, and are refused."""
+        source: Any = node.args[0]
+        changed = self.values[source.name]
+        origin = self.origins.get(changed.name, changed.name)
+        order = {other: place for place, other in enumerate(self.graph.graph.nodes)}
+        for other in order:
+            value = self.values.get(other.name)
+            if isinstance(value, Ref) and value != result and origin in (value.name, self.origins.get(value.name)):
+                if value == changed:
+                    self.values[other.name] = result
+                elif any(order[user] > order[node] for user in other.users):
+                    raise NotImplementedError(
+                        f"layer {result.name} changes {changed.name} in place, and {value.name}, used later, shares "
+                        "its memory: that is not there yet; make the layer inplace=False"
+                    )
 
     def layer(self, node: torch.fx.Node) -> str:
         """The layer's name: the module's, or the QFunctional's, or one made from the function's."""
@@ -262,6 +325,21 @@ def _name_of(function: Any) -> str:
     if module is not None and not module.startswith("torch") and function is not getattr:
         return f"{module}.{name}"
     return name
+
+
+VIEWS = ("chunk", "contiguous", "flatten", "getitem", "item", "permute", "reshape", "split", "squeeze", "transpose")
+"""Steps whose results share memory with their input, or may."""
+IN_PLACE = ("nn.ReLU", "nn.ReLU6", "quantized.ReLU6", "nn.Hardtanh", "nn.Hardsigmoid", "nn.LeakyReLU")
+"""Modules that write over their input if their attribute inplace is true."""
+
+
+def _in_place(node: torch.fx.Node, graph: torch.fx.GraphModule) -> bool:
+    """Whether the node writes its result over its input."""
+    if node.op == "call_module":
+        module = graph.get_submodule(str(node.target))
+        return bool(getattr(module, "inplace", False)) and _kind(module) in IN_PLACE
+    name = str(node.target) if node.op == "call_method" else _name_of(node.target)
+    return (name.endswith("_") and not name.startswith("_")) or bool(node.kwargs.get("inplace", False))
 
 
 # Modules: module, then what its forward takes
@@ -550,9 +628,10 @@ def channel_shuffle(input: Any, groups: int) -> Call:
     return Call("channel_shuffle", (input,), {"groups": groups})
 
 
-def _many(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _many(values: tuple[Any, ...]) -> Any:
     """x.view(2, 3) and x.view((2, 3)) are the same; the whole of x.size() is one Ref."""
-    return values[0] if len(values) == 1 and isinstance(values[0], (tuple, list, Ref)) else values
+    first: Any = values[0] if len(values) == 1 else None
+    return first if isinstance(first, (tuple, list, Ref)) else values
 
 
 def contiguous(input: Any, memory_format: Any = "contiguous_format") -> Call:
@@ -645,6 +724,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "dim": lambda input: Call("ndim", (input,)),
     "getattr": attribute,
     "operator.getitem": getitem,
-    **{f"operator.{op}": _of_sizes(op) for op in ("add", "sub", "mul", "floordiv")},
+    **{f"operator.{op}": _of_sizes(op) for op in SIZES},
 }
 """A function's or method's name -> entry with its signature."""

@@ -1,7 +1,7 @@
 """A converted PyTorch model as a plain list of steps, run in NumPy (Chapter 10, ResNet-18; Chapter 11, MobileNetV2).
 
-``Network.from_torch`` reads the model; what it makes needs no torch. Each step calls one function of ``qlearn`` with the
-integers of the steps before it, so a network printed is a program that could be typed.
+``Network.from_torch`` reads the model; what it makes needs no torch. Each step calls one function of ``qlearn`` with
+the integers of the steps before it, so a network printed is a program that could be typed.
 """
 
 from __future__ import annotations
@@ -182,11 +182,11 @@ class Network:
         machine = self.machine if machine is None else Machine.of(machine)
         report = print if progress is True else progress or None
         values: dict[str, Value] = dict(zip(self.inputs, x, strict=True))
-        wanted, last = set(_refs(self.output)), self._last_uses()
+        wanted, last = set(_refs(self.output)), self.last_uses()
         self.timings = {}
         for number, step in enumerate(self.steps, 1):
             start = time.perf_counter()
-            values[step.name] = self._compute(step, values, machine)
+            values[step.name] = self.compute(step, values, machine)
             self.timings[step.name] = seconds = time.perf_counter() - start
             if not keep:
                 for name in last[step.name] - wanted:
@@ -233,7 +233,9 @@ class Network:
 
     def __str__(self) -> str:
         weights = sum(step.weight.size for step in self.steps if step.weight is not None)
-        head = f"Network({', '.join(self.inputs)}): {len(self.steps)} steps, {weights:,} integer weights, {self.machine}"
+        head = (
+            f"Network({', '.join(self.inputs)}): {len(self.steps)} steps, {weights:,} integer weights, {self.machine}"
+        )
         return "\n".join([head, *(f"  {step}" for step in self.steps), f"  return {_brief(self.output)}"])
 
     def __repr__(self) -> str:
@@ -290,14 +292,15 @@ class Network:
 
     # Running
 
-    def _compute(self, step: Step, values: Mapping[str, Value], machine: Machine) -> Value:
+    def compute(self, step: Step, values: Mapping[str, Value], machine: Machine) -> Value:
+        """A step's result from those before it; an error names the step."""
         try:
             return step.compute(values, machine)
         except (TypeError, ValueError, NotImplementedError) as error:
             error.add_note(f"in step {str(step)[:300]}")
             raise
 
-    def _last_uses(self) -> dict[str, set[str]]:
+    def last_uses(self) -> dict[str, set[str]]:
         """For each step, what no later step reads, of that which it reads and what it makes."""
         last = {step.name: step.name for step in self.steps}
         for step in self.steps:
@@ -401,7 +404,5 @@ def _from_json(value: Any, file: Mapping[str, npt.NDArray[Any]]) -> Any:
         return {name: _from_json(part, file) for name, part in value["dict"].items()}
     key = value["qtensor"]
     if "axis" in value:
-        return QTensor(
-            file[key], file[f"{key}/scales"], file[f"{key}/zero_points"], value["dtype"], axis=value["axis"]
-        )
+        return QTensor(file[key], file[f"{key}/scales"], file[f"{key}/zero_points"], value["dtype"], axis=value["axis"])
     return QTensor(file[key], value["scale"], value["zero_point"], value["dtype"])
