@@ -103,6 +103,33 @@ def draw_row(rng: Generator, **options: Any) -> Case:
     return Case((row,), (kernel, stride, int(rng.integers(0, kernel // 2 + 1)), dilation, bool(rng.random() < 0.3)))
 
 
+def draw_mean(rng: Generator, *, large: bool = False, **options: Any) -> Case:
+    """A tensor of one to five axes, and some of them: often H and W, or the last ones, or all; large for threads."""
+    image = draw_image(rng, **options)
+    if large or rng.random() < 0.1:
+        image = draw_image(rng, **{"most": 60, **options, "n": int(rng.choice([33_000, 60_000, 150_000]))})
+    if rng.random() < 0.3:
+        image = _fewer_or_more(rng, image)
+    ndim = len(image.shape)
+    kind = rng.integers(5)
+    dim: Any = (2, 3) if ndim == 4 else None
+    if kind == 1:
+        dim = tuple(range(int(rng.integers(ndim + 1)) - ndim, 0))
+    elif kind > 1 and ndim:
+        dim = tuple(rng.choice(ndim, int(rng.integers(1, ndim + 1)), replace=False).tolist())
+        dim = dim[0] if len(dim) == 1 and rng.random() < 0.5 else dim
+    if 0 in image.shape:
+        dim = int(rng.integers(image.shape.index(0) + 1, max(ndim, 2))) if ndim > 1 else None
+    return Case((image,), (dim, bool(rng.random() < 0.5)))
+
+
+def _mean_torch(case: Case) -> Answer:
+    import torch
+
+    x, (dim, keepdim) = case.operands[0].torch(), case.args
+    return everything(torch.mean(x, () if dim is None else dim, keepdim))
+
+
 # Shapes: what is called, with what, and which of its results is looked at
 
 
@@ -249,5 +276,6 @@ POOLING: dict[str, Operator] = {
     "max_pool2d": _line("max_pool2d", draw_max),
     "avg_pool2d": _line("avg_pool2d", draw_average, elementwise=False),
     "adaptive_avg_pool2d": _line("adaptive_avg_pool2d", draw_adaptive),
+    "mean": Operator(draw_mean, _mean_torch, partial(_qlearn, "mean"), elementwise=False),
     "shapes": Operator(draw_shape, _shape_torch, _shape_qlearn),
 }

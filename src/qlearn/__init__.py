@@ -9,6 +9,7 @@ from qlearn.elementwise import add, add_relu, mul, mul_relu
 from qlearn.functional import QFunctional
 from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
+from qlearn.mean import mean
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 from qlearn.shapes import (
@@ -57,6 +58,7 @@ __all__ = [
     "linear_relu",
     "max_pool1d",
     "max_pool2d",
+    "mean",
     "mul",
     "mul_relu",
     "mul_scalar",

@@ -268,10 +268,7 @@ def _vectors_first(body: Codes, tail: Codes, vector: int) -> Codes:
 def _qnnpack_average(x: QTensor, spans: list[Ints], kernel: tuple[int, ...]) -> QTensor:
     """qnnpack's average pool; what it sees of the padding is the zero point, so it adds nothing to the sum."""
     _check_qnnpack(x, kernel)
-    with np.errstate(under="ignore"):
-        scale = np.float32(x.q_scale())
-    if scale < np.finfo(np.float32).tiny:
-        raise ValueError(f"x.q_scale() must be a normal float32 on the engine qnnpack, got {x.q_scale()}")
+    check_normal_scale(x)
     m = inverse_of_scales(x.q_scale(), kernel[0] * kernel[1])
     codes = _quantized(quantize_round_then_add, x, _sums_of_differences(x, spans), m)
     return _from_qnnpack(x, codes)
@@ -384,6 +381,13 @@ def _check_qnnpack(x: QTensor, kernel: Sides) -> None:
         raise ValueError(f"x must have 4 dimensions on the engine qnnpack: N, C, H and W, got shape {x.shape}")
     if kernel == (1, 1):
         raise ValueError("kernel_size must be more than one pixel on the engine qnnpack, got 1, 1")
+
+
+def check_normal_scale(x: QTensor) -> None:
+    """Refuse a scale that qnnpack's averages do not take."""
+    with np.errstate(under="ignore"):
+        if np.float32(x.q_scale()) < np.finfo(np.float32).tiny:
+            raise ValueError(f"x.q_scale() must be a normal float32 on the engine qnnpack, got {x.q_scale()}")
 
 
 def _check_image(x: QTensor) -> None:
