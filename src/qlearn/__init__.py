@@ -7,6 +7,7 @@ from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
 from qlearn.elementwise import add, add_relu, mul, mul_relu
 from qlearn.functional import QFunctional
+from qlearn.interpolate import interpolate
 from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
 from qlearn.mean import mean
@@ -53,6 +54,7 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "interpolate",
     "leaky_relu",
     "linear",
     "linear_relu",
