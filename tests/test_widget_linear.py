@@ -15,7 +15,7 @@ from strategies import EXTREME, TIE_RICH
 
 SOURCE = module("arithmetic.js", "layers.js", "kit.js", "linear.js").replace("export default", "globalThis.widget =")
 NEEDED = (
-    "{ LANES, fbgemm, qnnpack, onednnVnni, onednnAvx2, onPaper, thresholds, codeAt, run, nextParting, recordings,"
+    "{ LANES, fbgemm, qnnpack, onednnVnni, onednnAvx2, onPaper, thresholds, codeAt, run, partings, nextOf, recordings,"
     " sentence, inflate }"
 )
 COMPARED = """async ([text, about]) => {
@@ -138,9 +138,10 @@ def test_the_next_place_where_engines_differ(page):
             return found;
         };
         const [one, other] = [lane(), lane([3, 31], [200, 1998])];
-        return [nextParting([one, one], 7), ...[7, 30, 1998].map((acc) => nextParting([one, other], acc))];
+        const apart = partings([one, other]);
+        return [partings([one, one]).length, nextOf([], 7), [...apart], ...[7, 30, 1998].map((acc) => nextOf(apart, acc))];
     }""")
-    assert found == [7, 30, 1998, 30]
+    assert found == [0, 7, [30, 1998], 30, 1998, 30]
 
 
 @pytest.mark.browser

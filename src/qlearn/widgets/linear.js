@@ -5,9 +5,9 @@ import { asker, choice, comparison, drag, followWidth, frame, html, inflate, leg
 // Paper first; the others in the order in which they are recorded.
 export const LANES = [
   { key: "paper", name: "on paper", make: onPaper },
-  { key: "fbgemm", name: "fbgemm, x86", make: fbgemm },
-  { key: "onednn", name: "onednn, VNNI", make: onednnVnni },
-  { key: "onednn_avx2", name: "onednn, AVX2", make: onednnAvx2 },
+  { key: "fbgemm", name: "fbgemm / x86", make: fbgemm },
+  { key: "onednn", name: "onednn (VNNI)", make: onednnVnni },
+  { key: "onednn_avx2", name: "onednn (AVX2)", make: onednnAvx2 },
   { key: "qnnpack", name: "qnnpack", make: qnnpack },
 ];
 const CODES = 255; // thresholds of a lane
@@ -25,16 +25,18 @@ export function recordings(steps, { scales, zeroPoints, biases }) {
 // Where a run of accumulators with one code begins and ends: null where nothing bounds it.
 export const run = (found, code) => [code === 0 ? null : found[code - 1], code === CODES ? null : found[code] - 1];
 
-// The next accumulator after acc, going around, at which not all of the given lanes have the same code; acc if there is none.
-export function nextParting(lanes, acc) {
+// The accumulators, in order, at which a step begins on some of the lanes and not on all.
+export function partings(lanes) {
   const places = new Set();
   for (let i = 0; i < CODES; i += 1) {
     const [low, high] = [Math.min(...lanes.map((found) => found[i])), Math.max(...lanes.map((found) => found[i]))];
-    if (low < high) places.add(low);
+    if (low < high && Math.abs(low) <= REACH) places.add(low);
   }
-  const sorted = [...places].filter((at) => Math.abs(at) <= REACH).sort((a, b) => a - b);
-  return sorted.find((at) => at > acc) ?? sorted[0] ?? acc;
+  return Int32Array.from(places).sort();
 }
+
+// The first of them after acc, going around; acc if there is none.
+export const nextOf = (places, acc) => places.find((at) => at > acc) ?? places[0] ?? acc;
 
 async function render({ model, el }) {
   const [names, pairs, scales, biases, zeroPoints] = ["names", "pairs", "scales", "biases", "zero_points"].map((name) => model.get(name));
@@ -50,7 +52,7 @@ async function render({ model, el }) {
       const p = { sx: pairs[pair][0], sw: pairs[pair][1], s: scales[pair][scale], z: zeroPoints[zeroPoint], bias: biases[pair][bias], channel: channel === 1 };
       const ours = LANES.map(({ make }) => thresholds(make(p), p));
       const recorded = LANES.map((_, lane) => (lane === 0 ? null : theirs({ pair, channel, scale, zeroPoint, bias, p }, lane)));
-      known = { key, pair, channel, scale, zeroPoint, bias, p, ours, recorded };
+      known = { key, pair, channel, scale, zeroPoint, bias, p, ours, recorded, apart: partings(ours.slice(1)) };
     }
     return { ...known, acc: model.get("acc") };
   };
@@ -63,7 +65,7 @@ async function render({ model, el }) {
   const left = 34;
   const across = (width) => (acc) => left + ((acc + REACH) / (2 * REACH)) * (width - left - 8);
   const stairs = picture("The code of each accumulator, from −12,500 to 12,500: a staircase of 256 steps", (width) => {
-    const { ours, recorded, acc } = state();
+    const { ours, recorded, apart, acc } = state();
     const [px, py] = [across(width), (code) => AXIS - (code / CODES) * (AXIS - TOP)];
     const shapes = [];
     const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
@@ -77,6 +79,8 @@ async function render({ model, el }) {
     }
     add("text", { x: left + 5, y: TOP + 11 }, "code ↑");
     add("text", { x: width - 8, y: AXIS - 7, "text-anchor": "end" }, "accumulator →");
+    const rug = Array.from(apart, (at) => `M${px(at).toFixed(1)} ${AXIS}v-7`).join("");
+    if (rug) add("path", { d: rug, stroke: "var(--tie)", "stroke-width": 1, fill: "none" });
     const corners = Array.from(ours[1], (at, i) => `H${px(clamp(at, -REACH, REACH)).toFixed(2)}V${py(i + 1).toFixed(2)}`).join("");
     add("path", { d: `M${px(-REACH)} ${py(0)}${corners}H${px(REACH)}`, fill: "none", stroke: "var(--ours)", "stroke-width": 1.6 });
     for (let i = 7; i < CODES; i += 16) add("circle", { cx: px(recorded[1][i]), cy: py(i + 1), r: 2.6, fill: "var(--card)", stroke: "var(--torch)", "stroke-width": 1.4 });
@@ -96,7 +100,7 @@ async function render({ model, el }) {
   let first = null; // the leftmost accumulator
   const plan = (width) => {
     const narrow = width < 480;
-    const [gutter, cell] = [narrow ? 0 : 102, narrow ? 13 : 15];
+    const [gutter, cell] = [narrow ? 0 : 110, narrow ? 13 : 15];
     const cells = Math.floor((width - gutter) / cell);
     return { narrow, gutter, cell: (width - gutter) / cells, cells, pitch: narrow ? 44 : 32, top: narrow ? 34 : 22 };
   };
@@ -170,10 +174,10 @@ async function render({ model, el }) {
     }),
     zero_point: slider({ label: "zero point", steps: zeroPoints.length - 1, position: 0, show: (i) => zeroPoints[i], move: (i) => set("zero_point", i) }),
   };
-  const next = html("button", { type: "button", class: "ql-button", onclick: () => { const { ours, acc } = state(); goTo(nextParting(ours.slice(1), acc)); } }, "Next place where the engines differ");
+  const next = html("button", { type: "button", class: "ql-button", onclick: () => { const { apart, acc } = state(); goTo(nextOf(apart, acc)); } }, "Next place where the engines differ");
   const table = comparison(["", "code", "from", "to", "recorded from"]);
   const words = frame(el, ...choices.map((one) => one.root), stairs.root, lens.root,
-    legend([["ours", "■"], "one accumulator, shaded by its code"], [["tie", "■"], "another code than on paper"], [["torch", "┃"], "PyTorch’s step, recorded"]),
+    legend([["ours", "■"], "one accumulator, shaded by its code"], [["tie", "■"], "another code than on paper"], [["torch", "┃"], "PyTorch’s step, recorded"], [["tie", "╷╷╷"], "where not all engines agree"]),
     html("div", { class: "ql-controls" }, ...Object.values(sliders).map((one) => one.root)), next, table.root);
 
   const show = oncePerFrame(() => {
@@ -184,7 +188,7 @@ async function render({ model, el }) {
     choices[1].update(now.channel);
     sliders.acc.update(now.acc + REACH);
     for (const name of ["scale", "bias", "zero_point"]) sliders[name].update(model.get(name));
-    next.disabled = nextParting(now.ours.slice(1), now.acc) === now.acc;
+    next.disabled = nextOf(now.apart, now.acc) === now.acc;
     const bound = (at) => (at === null ? "…" : integer(at));
     const cells = (found) => { const code = codeAt(found, now.acc); return [code, ...run(found, code).map(bound)]; };
     const rows = LANES.map(({ name }, lane) => [name, lane === 0 ? "plain" : "ours", ...cells(now.ours[lane]),
@@ -221,8 +225,8 @@ export function sentence({ p, ours, recorded, acc }, live) {
   codes.forEach((code, lane) => { if (lane > 0) groups.set(code, [...(groups.get(code) ?? []), LANES[lane].name]); });
   if (groups.size === 1) parts.push(`All engines make ${codes[1]} of it.`);
   else parts.push(`${[...groups].map(([code, names]) => `${code} on ${names.join(" and ")}`).join("; ")}.`);
-  const apart = (lane) => ours[lane].filter((at, i) => at !== ours[1][i]).length;
-  const counts = LANES.map(({ name }, lane) => [name, lane, apart(lane)]).filter(([, lane, count]) => lane > 1 && count > 0);
+  const others = (lane) => ours[lane].filter((at, i) => at !== ours[1][i]).length;
+  const counts = LANES.map(({ name }, lane) => [name, lane, others(lane)]).filter(([, lane, count]) => lane > 1 && count > 0);
   parts.push(counts.length === 0 ? "All 255 steps begin at the same accumulators on every engine."
     : `Of the 255 steps, ${counts.map(([name, , count]) => `${count} on ${name}`).join(", ")} begin elsewhere than on fbgemm.`);
   const wrong = recorded.slice(1).reduce((sum, found, i) => sum + found.filter((at, k) => at !== ours[i + 1][k]).length, 0);

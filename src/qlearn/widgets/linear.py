@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from typing import Any
 
@@ -46,8 +47,7 @@ class Staircase(Widget):
     def __init__(self, **traits: Any) -> None:
         found = recordings.load("staircase")
         known = {name: found[f"avx2/{name}"].tolist() for name in ("pairs", "scales", "biases", "zero_points")}
-        steps = np.stack([found[f"avx2/{lane}"] for lane in LANES], axis=4)
-        super().__init__(names=list(NAMES), steps=zlib.compress(steps.tobytes(), 9), **known, **traits)
+        super().__init__(names=list(NAMES), steps=packed_steps(), **known, **traits)
 
     @traitlets.validate("pair", "channel", "scale", "zero_point", "bias", "acc")
     def _there(self, proposal: dict[str, Any]) -> int:
@@ -72,6 +72,13 @@ class Staircase(Widget):
         if not torch.cpu._is_vnni_supported():
             asked["onednn_avx2"] = asked.pop("onednn")
         return {"thresholds": asked}
+
+
+@functools.cache
+def packed_steps() -> bytes:
+    """What ``Staircase.steps`` holds."""
+    found = recordings.load("staircase")
+    return zlib.compress(np.stack([found[f"avx2/{lane}"] for lane in LANES], axis=4).tobytes(), 9)
 
 
 def inputs() -> npt.NDArray[np.uint8]:
