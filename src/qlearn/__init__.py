@@ -11,6 +11,7 @@ from qlearn.interpolate import interpolate
 from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
 from qlearn.mean import mean
+from qlearn.network import Network
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 from qlearn.shapes import (
@@ -29,6 +30,7 @@ from qlearn.shapes import (
 
 __all__ = [
     "Machine",
+    "Network",
     "QFunctional",
     "QTensor",
     "adaptive_avg_pool2d",
