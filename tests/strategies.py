@@ -39,20 +39,6 @@ def random_codes(rng: np.random.Generator, shape: Any, dtype: str) -> Any:
     return rng.integers(info.min, info.max + 1, shape).astype(INTEGERS[dtype])
 
 
-def arranged(x: Any, layout: str) -> Any:
-    """The same elements, or part of them, in other places of memory."""
-    if layout == "channels_last":
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    if layout == "transposed":
-        return x.swapaxes(0, -1)
-    if layout == "sliced":
-        return x[..., ::2]
-    if layout == "channels_last_sliced":
-        return arranged(x, "channels_last")[:, :, ::2]
-    assert layout == "contiguous"
-    return x
-
-
 dtypes = st.sampled_from(sorted(INTEGERS))
 bad_scales = st.one_of(
     st.sampled_from([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-46, 1e39]), st.floats(max_value=-1e-300, allow_nan=False)
