@@ -34,8 +34,8 @@ class Arithmetic:
 
     double: bool = False
     divide: bool = False
-    order: bool = False
-    bias: bool = False
+    order: str = ""
+    bias: str = ""
     rounding: str = "even"
     fixed_point: str = ""
     padding: bool = False
@@ -52,10 +52,19 @@ class Arithmetic:
 
 
 Flawed = Callable[[Arithmetic], Array]
-COMMON = frozenset({"double", "divide", "order", "rounding", "wrap"})
+Steps = dict[str, tuple[Any, ...]]
+"""Which steps of an arithmetic can be replaced, and by what."""
+ROUNDINGS = ("truncate", "floor", "away", "up")
+COMMON: Steps = {
+    "double": (True,),
+    "divide": (True,),
+    "order": ("other", "last"),
+    "rounding": ROUNDINGS,
+    "wrap": (True,),
+}
 
 
-def of(step: Step, inputs: Sequence[Any], machine: Machine) -> tuple[Flawed, frozenset[str]] | None:
+def of(step: Step, inputs: Sequence[Any], machine: Machine) -> tuple[Flawed, Steps] | None:
     """The step as a function of its arithmetic, and the steps of it that can be replaced; None if none can."""
     if step.op.startswith(("conv", "linear")):
         return _layer(step, inputs[0], machine)
@@ -84,8 +93,9 @@ def rounded(y: Array, how: str) -> Array:
 
 def codes_of(y: Array, zero_point: int, how: Arithmetic, *, first: bool, low: int = 0, kind: Any = np.uint8) -> Array:
     """Real numbers in steps of the result as codes, int64; ``first``: the zero point goes in before the rounding."""
+    first = not first if how.order == "other" else first and how.order != "last"
     with np.errstate(invalid="ignore", over="ignore"):
-        if first != how.order:
+        if first:
             whole = rounded(y + y.dtype.type(zero_point), how.rounding)
         else:
             whole = rounded(y, how.rounding) + y.dtype.type(zero_point)
@@ -98,7 +108,7 @@ def codes_of(y: Array, zero_point: int, how: Arithmetic, *, first: bool, low: in
 # Linear layers and convolutions
 
 
-def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, frozenset[str]]:
+def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps]:
     s, weight, relu = step.settings, step.settings["weight"], step.op.endswith("_relu")
     is_linear = step.op.startswith("linear")
     shape = x.shape
@@ -144,11 +154,15 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, frozenset[
             return codes.reshape(*shape[:-1], weight.shape[0])
         return np.moveaxis(codes, -1, 1)
 
-    steps = COMMON | {"bias", "fixed_point"}
-    steps |= {"padding"} if any(g.padding) and x.q_zero_point() else set()
-    steps |= {"saturation"} if kernels != "qnnpack" else set()
-    steps |= {"plain"} if kernels.startswith("onednn") else set()
-    steps |= {"relu"} if relu and s["zero_point"] else set()
+    whole = ("real",) if kernels == "qnnpack" else ("double", "divide", "multiply")
+    steps = COMMON | {"bias": whole, "fixed_point": ("gemmlowp", "single")}
+    for name, there in (
+        ("padding", any(g.padding) and x.q_zero_point()),
+        ("saturation", kernels != "qnnpack"),
+        ("plain", kernels.startswith("onednn")),
+        ("relu", relu and s["zero_point"]),
+    ):
+        steps |= {name: (True,)} if there else {}
     return compute, steps
 
 
@@ -167,10 +181,15 @@ def _requantized(
     real = how.real
     sx, sw, so, b = real(x_scale), w_scale.astype(real), real(scale), bias.astype(real)
     low = zero_point if relu and not how.relu else 0
-    whole_bias = how.bias != (kernels == "qnnpack")
-    if whole_bias or how.fixed_point:
-        product = np.float32(w_scale * x_scale).astype(real) if kernels == "qnnpack" else sx * sw
-        steps = b / product if how.double or how.divide else b * (real(1) / product)
+    whole_bias = how.bias not in ("", "real") or how.fixed_point or (kernels == "qnnpack" and not how.bias)
+    if whole_bias:
+        product = w_scale * x_scale  # float64
+        if how.bias == "double" or how.double or how.fixed_point:
+            steps = bias.astype(np.float64) / product
+        elif how.bias == "divide":
+            steps = b / product.astype(np.float32)
+        else:
+            steps = b * reciprocal(product)
         acc = acc + saturate(np.rint(steps), np.int32)
         b = b * 0
     if how.fixed_point:
@@ -182,10 +201,12 @@ def _requantized(
         rx = sx if once else one / np.float32(1.0 / x_scale)
         ro = so if once else one / np.float32(1.0 / scale)
         y = (a * (rx * sw) if kernels == "onednn_avx2" else (a * rx) * sw) + b
-        y = np.maximum(y, real(0)) if relu else y
+        y = np.maximum(y, real(0)) if relu and not how.relu else y
         y = y / ro if how.divide or kernels == "onednn_reference" else y * (one / ro)
         return codes_of(y, zero_point, how, first=True, low=low)
     t = sx * sw
+    if how.double and how.divide:
+        return codes_of((a * t + b) / so, zero_point, how, first=False, low=low)
     if whole_bias:
         total = a
     elif w_scale.ndim == 0 and not how.double and kernels == "fbgemm":
@@ -221,7 +242,7 @@ def _fixed_point(acc: Array, multiplier: Any, how: str) -> npt.NDArray[np.int64]
 # Sums, products, and the quantization of the input
 
 
-def _sum(step: Step, a: QTensor, b: QTensor, machine: Machine) -> tuple[Flawed, frozenset[str]] | None:
+def _sum(step: Step, a: QTensor, b: QTensor, machine: Machine) -> tuple[Flawed, Steps] | None:
     if a.dtype == "qint32":
         return None
     scale, zero_point, relu = step.settings["scale"], step.settings["zero_point"], step.op.endswith("_relu")
@@ -243,7 +264,7 @@ def _sum(step: Step, a: QTensor, b: QTensor, machine: Machine) -> tuple[Flawed, 
         return compute(replace(how, double=True))
 
     if in_integers:
-        return compute_integers, frozenset({"double", "rounding"})
+        return compute_integers, {"double": (True,), "rounding": ROUNDINGS}
     return compute, COMMON
 
 
@@ -287,7 +308,7 @@ def _sum_on(
     return codes_of(y, zero_point, how, first=first, low=np.iinfo(kind).min, kind=kind)
 
 
-def _product(step: Step, a: QTensor, b: QTensor) -> tuple[Flawed, frozenset[str]] | None:
+def _product(step: Step, a: QTensor, b: QTensor) -> tuple[Flawed, Steps] | None:
     if a.dtype == "qint32":
         return None
     scale, zero_point = step.settings["scale"], step.settings["zero_point"]
@@ -306,11 +327,11 @@ def _product(step: Step, a: QTensor, b: QTensor) -> tuple[Flawed, frozenset[str]
             y = c.astype(np.float32) * multiplier_of_product(a.q_scale(), b.q_scale(), scale)
         return codes_of(y, zero_point, how, first=False, low=low, kind=kind)
 
-    relu = {"relu"} if step.op.endswith("_relu") and zero_point else set()
-    return compute, COMMON | {"fixed_point"} | relu
+    relu: Steps = {"relu": (True,)} if step.op.endswith("_relu") and zero_point else {}
+    return compute, COMMON | {"fixed_point": ("gemmlowp", "single")} | relu
 
 
-def _quantize(step: Step, x: Array) -> tuple[Flawed, frozenset[str]] | None:
+def _quantize(step: Step, x: Array) -> tuple[Flawed, Steps] | None:
     scale, zero_point, dtype = (step.settings[name] for name in ("scale", "zero_point", "dtype"))
     if dtype == "qint32":
         return None
@@ -324,4 +345,4 @@ def _quantize(step: Step, x: Array) -> tuple[Flawed, frozenset[str]] | None:
         y = real / so if how.divide else real * (how.real(1) / so)
         return codes_of(y, zero_point, how, first=True, low=low, kind=kind)
 
-    return compute, COMMON | {"fused"}
+    return compute, COMMON | {"fused": (False,)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,40 +50,49 @@ class Explanation(NamedTuple):
         return "; and ".join(f"{mistake.name}: {mistake.words}" for mistake in self.mistakes)
 
 
-MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
-    "float64": ("every step in float64, where PyTorch rounds each to float32", {"double": True}),
-    "divide": ("a division by the scale, where PyTorch multiplies by its reciprocal", {"divide": True}),
-    "zero point": ("the zero point before the rounding where PyTorch adds it after, or the reverse", {"order": True}),
-    "bias": ("the bias rounded to int32 where the engine keeps it real, or the reverse", {"bias": True}),
-    "truncation": ("cut towards zero, where PyTorch rounds", {"rounding": "truncate"}),
-    "floor": ("rounded down, where PyTorch rounds to the nearest", {"rounding": "floor"}),
-    "half away from zero": ("ties away from zero, as C's round, where PyTorch's go to even", {"rounding": "away"}),
-    "half up": ("ties up, as floor(x + 0.5), where PyTorch's go to even", {"rounding": "up"}),
+MISTAKES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
+    "float64": (
+        "every step in float64, where PyTorch rounds each to float32",
+        tuple({"double": True} | more | order for more in ({}, {"divide": True}) for order in ({}, {"order": "last"})),
+    ),
+    "divide": ("a division by the scale, where PyTorch multiplies by its reciprocal", ({"divide": True},)),
+    "zero point": (
+        "the zero point before the rounding where PyTorch adds it after, or the reverse",
+        ({"order": "other"},),
+    ),
+    "bias": (
+        "the bias rounded to int32 where the engine keeps it real, or the reverse",
+        ({"bias": "real"}, {"bias": "double"}, {"bias": "divide"}, {"bias": "multiply"}),
+    ),
+    "truncation": ("cut towards zero, where PyTorch rounds", ({"rounding": "truncate"},)),
+    "floor": ("rounded down, where PyTorch rounds to the nearest", ({"rounding": "floor"},)),
+    "half away from zero": ("ties away from zero, as C's round, where PyTorch's go to even", ({"rounding": "away"},)),
+    "half up": ("ties up, as floor(x + 0.5), where PyTorch's go to even", ({"rounding": "up"},)),
     "gemmlowp": (
         "an integer multiplier of 31 bits and a rounding right shift, as gemmlowp and TensorFlow Lite have them",
-        {"fixed_point": "gemmlowp"},
+        ({"fixed_point": "gemmlowp"},),
     ),
     "single rounding": (
         "an integer multiplier of 31 bits, rounded once, as newer TensorFlow Lite has it",
-        {"fixed_point": "single"},
+        ({"fixed_point": "single"},),
     ),
-    "padding": ("code 0 in the padding, where real zero, the zero point, belongs", {"padding": True}),
+    "padding": ("code 0 in the padding, where real zero, the zero point, belongs", ({"padding": True},)),
     "int16 saturation": (
         "sums of two products clamped to int16 where the machine has exact ones, or the reverse",
-        {"saturation": True},
+        ({"saturation": True},),
     ),
     "scales inverted once": (
         "the scales as they are, where PyTorch hands oneDNN their reciprocals, to be inverted again",
-        {"plain": True},
+        ({"plain": True},),
     ),
     "two roundings": (
         "the product rounded before the zero point is added, where one instruction does both",
-        {"fused": False},
+        ({"fused": False},),
     ),
-    "no clamp": ("the low 8 bits of what does not fit, where PyTorch clamps", {"wrap": True}),
-    "ReLU at code 0": ("negative results cut at code 0, where real zero is the zero point", {"relu": True}),
+    "no clamp": ("the low 8 bits of what does not fit, where PyTorch clamps", ({"wrap": True},)),
+    "ReLU at code 0": ("negative results cut at code 0, where real zero is the zero point", ({"relu": True},)),
 }
-"""Name -> in words, and which steps of a layer's arithmetic it replaces."""
+"""Name -> in words, and the ways to make it: which steps of a layer's arithmetic are replaced, and by what."""
 
 
 def explain(step: Step, inputs: Sequence[Any], theirs: Array, machine: Machine) -> tuple[Explanation, ...]:
@@ -97,11 +106,11 @@ def explain(step: Step, inputs: Sequence[Any], theirs: Array, machine: Machine) 
     """
     right = _numbers(step.compute(dict(zip(step.inputs, inputs, strict=True)), machine))
     singles = [*_arithmetics(step, inputs, machine, 1), *_machines(step, inputs, machine)]
-    explained = tuple(Explanation(mistakes) for mistakes, make in singles if _same(make, right, theirs))
-    if explained:
-        return explained
-    pairs = _arithmetics(step, inputs, machine, 2)
-    return tuple(Explanation(mistakes) for mistakes, make in pairs if _same(make, right, theirs))
+    for possible in (singles, _arithmetics(step, inputs, machine, 2)):
+        found = dict.fromkeys(mistakes for mistakes, make in possible if _same(make, right, theirs))
+        if found:
+            return tuple(map(Explanation, found))
+    return ()
 
 
 def explains(explanation: Explanation, step: Step, inputs: Sequence[Any], theirs: Array, machine: Machine) -> bool:
@@ -144,14 +153,17 @@ def _arithmetics(step: Step, inputs: Sequence[Any], machine: Machine, many: int)
     if flawed is None:
         return
     compute, steps = flawed
-    possible = [(name, words, change) for name, (words, change) in MISTAKES.items() if steps >= change.keys()]
-    for some in combinations(possible, many):
-        changes: dict[str, Any] = {}
-        for _, _, change in some:
-            changes |= change
-        if len(changes) == many:
-            mistakes = tuple(Mistake(name, words) for name, words, _ in some)
-            yield mistakes, partial(compute, replace(Arithmetic(), **changes))
+    possible = {
+        Mistake(name, words): [way for way in ways if all(v in steps.get(key, ()) for key, v in way.items())]
+        for name, (words, ways) in MISTAKES.items()
+    }
+    for mistakes in combinations(possible, many):
+        for ways in product(*(possible[mistake] for mistake in mistakes)):
+            changes: dict[str, Any] = {}
+            for way in ways:
+                changes |= way
+            if len(changes) == sum(map(len, ways)):
+                yield mistakes, partial(compute, replace(Arithmetic(), **changes))
 
 
 def _machines(step: Step, inputs: Sequence[Any], machine: Machine) -> Iterator[Made]:
