@@ -24,6 +24,7 @@ from qlearn.shapes import (
     squeeze,
     transpose,
     unsqueeze,
+    view,
 )
 
 __all__ = [
@@ -74,4 +75,5 @@ __all__ = [
     "squeeze",
     "transpose",
     "unsqueeze",
+    "view",
 ]

@@ -28,6 +28,7 @@ from qlearn.shapes import (
     squeeze,
     transpose,
     unsqueeze,
+    view,
 )
 
 __all__ = ["OPERATORS"]
@@ -46,18 +47,22 @@ def dequantize(x: QTensor) -> Any:
     return x.dequantize()
 
 
-def cat_of_inputs(*tensors: QTensor, scale: float, zero_point: int, dim: int, machine: Machine) -> QTensor:
-    """``qlearn.cat`` of the inputs: torch.ops.quantized.cat."""
-    return cat(tensors, scale, zero_point, dim, machine=machine)
+def cat_of_inputs(*tensors: Any, scale: float, zero_point: int, dim: int, machine: Machine) -> QTensor:
+    """``qlearn.cat`` of the inputs, or of one list of them: torch.ops.quantized.cat."""
+    return cat(_several(tensors), scale, zero_point, dim, machine=machine)
 
 
-def cat_alike(*tensors: QTensor, dim: int, machine: Machine) -> QTensor:
+def cat_alike(*tensors: Any, dim: int, machine: Machine) -> QTensor:
     """torch.cat of quantized tensors, which must share their parameters and leaves them: ``cat_quantized_cpu``."""
-    first, *rest = tensors
+    first, *rest = _several(tensors)
     for t in rest:
         if t.q_zero_point() != first.q_zero_point() or not abs(t.q_scale() - first.q_scale()) < 1e-4:
             raise ValueError("tensors must share scale and zero point to be concatenated by torch.cat")
-    return cat(tensors, first.q_scale(), first.q_zero_point(), dim, machine=machine)
+    return cat([first, *rest], first.q_scale(), first.q_zero_point(), dim, machine=machine)
+
+
+def _several(tensors: tuple[Any, ...]) -> list[QTensor]:
+    return list(tensors[0] if isinstance(tensors[0], list) else tensors)
 
 
 def item(values: Any, *, index: Any) -> Any:
@@ -104,6 +109,7 @@ _COMPUTED = (
 _MOVED = (
     *(quantize, dequantize, item, size, ndim),
     *(channel_shuffle, chunk, contiguous, flatten, getitem, permute, reshape, split, squeeze, transpose, unsqueeze),
+    view,
 )
 
 _OVERWRITING = (relu, relu6, hardtanh, clamp, hardsigmoid, leaky_relu)
