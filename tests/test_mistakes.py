@@ -318,7 +318,8 @@ def test_saturation() -> None:
 
 def test_each_is_found_again() -> None:
     """What ``with_mistake`` makes is named by ``explain`` wherever it changes an integer; each does so somewhere."""
-    rng, machine, left = np.random.default_rng(7), Machine("onednn", "AVX512", 1), set(MISTAKES) - {"scales inverted once"}
+    rng, machine = np.random.default_rng(7), Machine("onednn", "AVX512", 1)
+    left = set(MISTAKES) - {"scales inverted once"}
     for i in range(30 * len(OPS)):
         step, inputs = draw(rng, OPS[i % len(OPS)])
         right = step.compute(dict(zip(step.inputs, inputs, strict=True)), machine).int_repr()

@@ -11,9 +11,11 @@ from qlearn.affine import QTensor, quantize_per_tensor
 from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
 from qlearn.elementwise import add, add_relu, mul, mul_relu
+from qlearn.interpolate import interpolate
 from qlearn.layout import laid_out
 from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
+from qlearn.mean import mean
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 from qlearn.shapes import (
@@ -102,7 +104,7 @@ def _in_place(function: Operator) -> Operator:
 _COMPUTED = (
     *(add, add_relu, mul, mul_relu, add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu),
     *(conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu, linear, linear_relu),
-    *(adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d),
+    *(adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d, mean, interpolate),
     *(clamp, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6),
     cat_alike,
 )

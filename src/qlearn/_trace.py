@@ -610,6 +610,8 @@ def interpolate(
 ) -> Call:
     if recompute_scale_factor or antialias:
         raise NotThere("interpolate with recompute_scale_factor or antialias")
+    if mode not in ("nearest", "nearest-exact", "bilinear"):
+        raise NotThere(f"interpolate in mode {mode!r}")
     where = {"size": size, "scale_factor": scale_factor, "mode": mode, "align_corners": align_corners}
     return Call("interpolate", (input,), where)
 
