@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn import requantize
-from qlearn.accumulate import saturation_loss
+from qlearn.accumulate import saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.layout import dense_strides, laid_out
 from qlearn.linear import check_bias, check_onednn, check_symmetric, check_weight, check_x, w_scales, w_zero_points
@@ -202,9 +202,10 @@ def _conv(
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
     if kernels == "onednn_avx2" or (kernels == "fbgemm" and (not machine.vnni or is_depthwise(weight, g))):
-        acc -= loss(x, weight, g, kernels)
+        acc = to_int32(acc) - loss(x, weight, g, kernels)
     step = getattr(requantize, kernels)
-    last = step(acc, real_bias, x.q_scale(), w_scales(weight), scale, zero_point, relu=relu)  # (N, *out, M)
+    parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
+    last = requantize.in_pieces(step, acc, *parameters, relu=relu)  # (N, *out, M)
     codes = np.moveaxis(last, -1, 1)
     return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, "quint8")
 
@@ -278,7 +279,7 @@ def loss(x: QTensor, weight: QTensor, g: Geometry, kernels: str) -> Ints:
     codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point()
     if kernels == "onednn_avx2":
         codes, w, fill = even(codes, g.groups), even(w, 1), 0
-    lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g))
+    lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g.groups))
     return np.moveaxis(lost, 0, 1).reshape(x.shape[0], *g.out, weight.shape[0])
 
 
