@@ -131,8 +131,8 @@ def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     info = np.iinfo(dtype)
     x = np.asarray(x)
     if x.dtype.kind == "f" and info.bits == 8:
-        clamped = np.fmax(np.fmin(x, x.dtype.type(info.max)), x.dtype.type(info.min))
-        return np.where(np.isnan(x), x.dtype.type(0), clamped).astype(dtype)
+        clamped = np.clip(x, x.dtype.type(info.min), x.dtype.type(info.max))
+        return np.where(np.isnan(clamped), x.dtype.type(0), clamped).astype(dtype)
     if x.dtype.kind == "f":
         clamped = np.clip(x.astype(np.float64), info.min, info.max)
         return np.where(np.isnan(clamped), INT32_MIN, clamped).astype(np.int64).astype(dtype)
