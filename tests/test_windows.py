@@ -14,18 +14,19 @@ from strategies import arranged
 
 
 def expected_sums(x: Any, w: Any, x_zero_point: int, w_zero_points: Any, g: windows.Geometry) -> Any:
-    """One tap of one channel after the other, in int64; shape (N, *out, M)."""
-    n, channels, outputs, into = x.shape[0], x.shape[1], w.shape[0], w.shape[1]
+    """One tap of one group after the other, in int64; shape (N, *out, M)."""
     centered = x.astype(np.int64) - x_zero_point
     padded = np.pad(centered, ((0, 0), (0, 0), *((p, p) for p in g.padding)))
     weights = w.astype(np.int64) - np.reshape(w_zero_points, (-1, *[1] * (w.ndim - 1)))
-    total = np.zeros((n, *g.out, outputs), np.int64)
-    for m, c, tap in product(range(outputs), range(into), product(*map(range, g.kernel))):
-        channel = m // (outputs // g.groups) * (channels // g.groups) + c
-        each = zip(tap, g.dilation, g.stride, g.out, strict=True)
-        where = tuple(slice(t * d, t * d + (o - 1) * s + 1, s) for t, d, s, o in each)
-        total[..., m] += padded[(slice(None), channel, *where)] * weights[(m, c, *tap)]
-    return total
+    sums = []
+    for xg, wg in zip(np.split(padded, g.groups, axis=1), np.split(weights, g.groups), strict=True):
+        total = np.zeros((len(x), *g.out, len(wg)), np.int64)
+        for tap in product(*map(range, g.kernel)):
+            each = zip(tap, g.dilation, g.stride, g.out, strict=True)
+            where = tuple(slice(t * d, t * d + (o - 1) * s + 1, s) for t, d, s, o in each)
+            total += np.moveaxis(xg[(..., *where)], 1, -1) @ wg[(..., *tap)].T
+        sums.append(total)
+    return np.concatenate(sums, axis=-1)
 
 
 def check(x: Any, w: Any, zero_points: tuple[int, Any], *geometry: Any, layout: str = "contiguous") -> windows.Geometry:

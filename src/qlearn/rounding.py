@@ -131,7 +131,7 @@ def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     info = np.iinfo(dtype)
     x = np.asarray(x)
     if x.dtype.kind == "f" and info.bits == 8:
-        clamped = np.clip(x, x.dtype.type(info.min), x.dtype.type(info.max))
+        clamped: npt.NDArray[Any] = np.clip(x, x.dtype.type(info.min), x.dtype.type(info.max))
         return np.where(np.isnan(clamped), x.dtype.type(0), clamped).astype(dtype)
     if x.dtype.kind == "f":
         clamped = np.clip(x.astype(np.float64), info.min, info.max)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from qlearn.accumulate import Factor, factor, sums_of_products
 from qlearn.affine import QTensor
 from qlearn.linear import w_zero_points
+from qlearn.winograd import MIDDLE, Tiles, prepare, sums_over_tiles
 
 __all__ = ["Geometry", "accumulate", "columns", "geometry", "lengths", "matrices", "windows"]
 
@@ -82,6 +83,8 @@ def _integer(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an integer or a sequence of them, got {value!r}") from None
 
 
+MANY = 32
+"""Tiles, and channels, from which on ``winograd`` is quicker."""
 PIECE = 2**19  # elements of the columns that are made at once, so that they stay in the cache
 
 
@@ -91,6 +94,9 @@ def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Array:
     Whole numbers: float32 where ``accumulate.is_exact`` proves that all of them fit, else int32.
     """
     zero_point = x.q_zero_point()
+    tiles = weight.once(tiles_of, zero_point) if in_tiles(x.shape[0], weight, g) else None
+    if tiles:
+        return sums_over_tiles(tiled(x, g), tiles, (g.out[0], g.out[1]))
     f = weight.once(factor_of, g.groups, max(zero_point, 255 - zero_point))
     centered = padded(x.int_repr(), g, zero_point, np.float32)
     centered -= np.float32(zero_point)
@@ -107,8 +113,33 @@ def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Array:
 
 def factor_of(weight: QTensor, groups: int, largest: int) -> Factor:
     """w - w_zero_point as the right factor of columns that are at most largest."""
-    zero_points = w_zero_points(weight).reshape(-1, *[1] * (weight.ndim - 1))
-    return factor(matrices(weight.int_repr() - zero_points, groups), largest)
+    return factor(matrices(centered_weight(weight), groups), largest)
+
+
+def tiles_of(weight: QTensor, x_zero_point: int) -> Tiles | None:
+    """w - w_zero_point for ``winograd``."""
+    return prepare(centered_weight(weight), x_zero_point)
+
+
+def centered_weight(weight: QTensor) -> Array:
+    """w - w_zero_point, int16."""
+    return weight.int_repr() - w_zero_points(weight).reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def in_tiles(n: int, weight: QTensor, g: Geometry) -> bool:
+    """Whether ``winograd`` is for this geometry, and with enough tiles and channels to be quicker."""
+    fits = g.kernel == (3, 3) and set(g.stride + g.dilation) == {1} and g.groups == 1
+    return fits and n * prod(g.out) >= 4 * MANY and min(weight.shape[:2]) >= MANY
+
+
+def tiled(x: QTensor, g: Geometry) -> Array:
+    """x - MIDDLE as ``sums_over_tiles`` takes it: with an even number of rows and columns."""
+    (high, wide), (top, left) = ((length + length % 2 + 2 for length in g.out), g.padding)
+    d = np.full((x.shape[0], high, wide, x.shape[1]), x.q_zero_point() - MIDDLE, np.int16)
+    inner = d[:, top : top + g.lengths[0], left : left + g.lengths[1]]
+    inner[...] = np.moveaxis(x.int_repr(), 1, -1)
+    inner -= np.int16(MIDDLE)
+    return d
 
 
 def pieces(n: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
