@@ -46,7 +46,7 @@ MUTANTS = [
     ("onednn", "add_then_round(y, zero_point)", "np.rint(y.astype(float) + zero_point)"),
     ("onednn", "_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
     ("onednn", "else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
-    ("onednn", "np.maximum(y, np.float32(0)) if relu else y", "y"),
+    ("onednn", "np.where(y > 0, y, np.float32(0)) if relu else y", "y"),
     ("grouped", "/ _twice_inverted(scale)", "* reciprocal(_twice_inverted(scale))"),
     (
         "grouped",
@@ -138,9 +138,9 @@ def test_saturation_is_needed(engine: str, monkeypatch: pytest.MonkeyPatch) -> N
         patch.setattr(conv, "saturation_loss", lambda x, w: accumulate.saturation_loss(x[..., 1:], w[:, 1:]))
         assert wrong() > 0
     with monkeypatch.context() as patch:  # fbgemm's padding and pairs for onednn, and the other way round
-        other = {"fbgemm": "onednn_avx2", "onednn": "fbgemm"}[engine]
+        other = {"fbgemm": "channels", "onednn": "taps"}[engine]
         right = conv.loss
-        patch.setattr(conv, "loss", lambda x, weight, g, kernels: right(x, weight, g, other))
+        patch.setattr(conv, "loss", lambda x, weight, g, pairs: right(x, weight, g, other))
         assert wrong() > 0
 
 

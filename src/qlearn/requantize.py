@@ -15,7 +15,16 @@ import numpy.typing as npt
 from qlearn.accumulate import to_int32
 from qlearn.rounding import add_then_round, cvtps2dq, fma, reciprocal, saturate
 
-__all__ = ["fbgemm", "in_pieces", "onednn_avx2", "onednn_linear_scale", "onednn_reference", "onednn_vnni", "qnnpack"]
+__all__ = [
+    "fbgemm",
+    "in_pieces",
+    "onednn_avx2",
+    "onednn_gemm",
+    "onednn_linear_scale",
+    "onednn_reference",
+    "onednn_vnni",
+    "qnnpack",
+]
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -91,18 +100,34 @@ def qnnpack(
 def onednn_vnni(
     acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
-    """oneDNN on a CPU with AVX512_VNNI: real numbers first, then their quantization (Chapter 6).
+    """oneDNN's kernels for AVX-512: real numbers first, then their quantization (Chapter 6).
 
     PyTorch inverts each scale twice on the way: R(s) = 1 / float32(1 / s), the inner division in float64.
-    y = (acc * R(x_scale)) * w_scale + bias; relu takes max(y, 0); clamp(rint(y * (1 / R(scale)) + zero_point)). Source:
-    ``qlinear.cpp`` PackedLinearWeightsOnednn::apply_impl, ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl.
+    y = (acc * R(x_scale)) * w_scale + bias; relu takes max(y, 0); clamp(rint(y * (1 / R(scale)) + zero_point)). NaN,
+    which only a bias brings in, gives 255, with relu zero_point. Source: ``qlinear.cpp``
+    PackedLinearWeightsOnednn::apply_impl, ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl; oneDNN
+    ``jit_brgemm_kernel.cpp``, ``jit_avx512_core_x8s8s32x_conv_kernel.cpp``.
 
     Args, returns: as ``fbgemm``; w_scale as oneDNN has it: float32 of the weight's in a convolution,
     ``onednn_linear_scale`` of it in a linear layer.
     """
     with _quiet():
         y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
-        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point)
+        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point, nan=255)
+
+
+def onednn_gemm(
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """oneDNN's kernel that multiplies matrices, on AVX-512: ``onednn_vnni`` with the y of ``onednn_avx2`` (Chapter 7).
+
+    Source: oneDNN ``jit_gemm_x8s8s32x_convolution_utils.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """
+    with _quiet():
+        y = acc.astype(np.float32) * (_twice_inverted(x_scale) * w_scale.astype(np.float32)) + bias
+        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point, nan=255)
 
 
 def onednn_avx2(
@@ -125,13 +150,16 @@ def onednn_reference(
 ) -> Codes:
     """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
 
+    Its relu multiplies what is not positive by 0, so that -inf becomes NaN, and NaN 0.
+
     Source: oneDNN ``ref_convolution_int8.cpp``.
 
     Args, returns: as ``onednn_vnni``.
     """
     with _quiet():
         y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
-        return _add_then_round(_relu(y, relu) / _twice_inverted(scale), zero_point)
+        y = np.where(y > 0, y, y * np.float32(0)) if relu else y
+        return _add_then_round(y / _twice_inverted(scale), zero_point)
 
 
 def onednn_linear_scale(w_scale: Scales) -> Floats:
@@ -145,12 +173,14 @@ def onednn_linear_scale(w_scale: Scales) -> Floats:
 
 
 def _relu(y: Floats, relu: bool) -> Floats:
-    return np.maximum(y, np.float32(0)) if relu else y
+    """max(y, 0) as the instruction maxps has it: NaN gives 0."""
+    return np.where(y > 0, y, np.float32(0)) if relu else y
 
 
-def _add_then_round(y: Floats, zero_point: int) -> Codes:
+def _add_then_round(y: Floats, zero_point: int, nan: int = 0) -> Codes:
     """rint(y + zero_point) in the range of 8 bits."""
-    return saturate(add_then_round(y, zero_point), np.uint8)
+    rounded = add_then_round(y, zero_point)
+    return saturate(np.where(np.isnan(rounded), np.float32(nan), rounded), np.uint8)
 
 
 def _quiet() -> np.errstate:
