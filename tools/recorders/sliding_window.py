@@ -1,4 +1,4 @@
-"""Chapter 7's widget, the sliding window: one small image, three kernels, every geometry and engine it can be set to."""
+"""Chapter 7's widget, the sliding window: a small image, three kernels, every geometry and engine."""
 
 from typing import Any
 
