@@ -224,7 +224,7 @@ function render({ model, el }) {
   const words = frame(el, choices.kernel.root, choices.engine.root, root,
     legend([["ours", "▢"], "padding"], [["torch", "▢"], "the window and its output"], [["tie", "●"], "PyTorch’s engines differ"], [["wrong", "■"], "not PyTorch’s integer"]),
     html("div", { class: "ql-controls" }, place.root, mistake),
-    html("div", { class: "ql-controls", style: "grid-template-columns: repeat(auto-fit, minmax(min(100%, 9rem), 1fr)); margin-top: 0" },
+    html("div", { class: "ql-controls", style: "grid-template-columns: repeat(auto-fit, minmax(min(100%, 7.4rem), 1fr)); margin-top: 0" },
       choices.stride.root, choices.dilation.root, choices.padding.root, choices.relu.root),
     steps.root, codes.root);
 
