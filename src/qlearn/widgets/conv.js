@@ -85,6 +85,7 @@ function render({ model, el }) {
       .reduce((index, [i, length]) => index * length + i, 0) * largest * largest;
     return Array.from({ length: side * side }, (_, k) => recorded[at + Math.floor(k / side) * largest + (k % side)]);
   };
+  // What is chosen, and the window that is looked at.
   const state = () => {
     const [engine, kernel, strideAt, dilationAt, paddingAt, relu] = ["engine", "kernel", "stride", "dilation", "padding", "relu"].map((name) => model.get(name));
     const mistake = model.get("mistake");
@@ -93,15 +94,23 @@ function render({ model, el }) {
     const place = Math.min(model.get("place"), side * side - 1);
     const weight = weights.subarray(kernel * KERNEL ** 2, (kernel + 1) * KERNEL ** 2);
     const parameters = { xScale, wScale: wScales[kernel], bias: bias[kernel], scale, zeroPoint };
-    const layer = { x, n, weight, zeroPoint: xZeroPoint, parameters };
     const fill = mistake ? 0 : xZeroPoint;
-    const now = { engine, kernel, strideAt, dilationAt, paddingAt, relu, mistake, geometry, side, place, layer, fill, row: Math.floor(place / side), column: place % side };
-    now.taps = windowAt(x, n, weight, now.row, now.column, geometry, xZeroPoint, fill);
-    now.ours = engines.map((name) => outputs(layer, geometry, libraryOf(name, vnni), { relu, fill }));
-    now.theirs = engines.map((_, e) => recordedCodes(e, now));
-    now.apart = now.theirs[0].map((q, k) => now.theirs.some((all) => all[k] !== q));
-    now.wrong = now.ours[engine].filter((q, k) => q !== now.theirs[engine][k]).length;
-    return now;
+    const [row, column] = [Math.floor(place / side), place % side];
+    const taps = windowAt(x, n, weight, row, column, geometry, xZeroPoint, fill);
+    return { engine, kernel, strideAt, dilationAt, paddingAt, relu, mistake, geometry, side, place, row, column, fill, taps, layer: { x, n, weight, zeroPoint: xZeroPoint, parameters } };
+  };
+  // All outputs on each engine, this page's and PyTorch's; computed when the choice is another one.
+  let known = {};
+  const results = (now) => {
+    const key = ["kernel", "strideAt", "dilationAt", "paddingAt", "relu", "mistake"].map((name) => now[name]).join();
+    if (known.key !== key) {
+      const ours = engines.map((name) => outputs(now.layer, now.geometry, libraryOf(name, vnni), now));
+      const theirs = engines.map((_, e) => recordedCodes(e, now));
+      const apart = theirs[0].map((q, k) => theirs.some((all) => all[k] !== q));
+      known = { key, ours, theirs, apart };
+    }
+    const { ours, theirs } = known;
+    return { ...known, wrong: ours[now.engine].filter((q, k) => q !== theirs[now.engine][k]).length };
   };
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   const goTo = (row, column) => {
@@ -125,7 +134,8 @@ function render({ model, el }) {
   const grid = picture("A quantized image with its padding, the window over it, the result, and the nine products of the window", (width) => {
     const now = state();
     const { geometry: { dilation, padding }, side, place, taps, mistake, fill } = now;
-    const [ours, theirs] = [now.ours[now.engine], now.theirs[now.engine]];
+    const { apart, ...all } = results(now);
+    const [ours, theirs] = [all.ours[now.engine], all.theirs[now.engine]];
     const { cell, image, result, strip, term, height } = plan(width);
     const list = [];
     const add = (tag, attributes, text) => list.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
@@ -158,7 +168,7 @@ function render({ model, el }) {
       const wrong = q !== theirs[k];
       box(at, up, cell, wrong ? { fill: "var(--wrong)", opacity: 0.16 } : shade(q, 0, 255));
       label(at, up, cell, q, wrong ? "wrong" : "ink", wrong ? 600 : 400);
-      if (now.apart[k]) add("circle", { cx: at + cell - 4.6, cy: up + 4.6, r: 1.9, fill: "var(--tie)" });
+      if (apart[k]) add("circle", { cx: at + cell - 4.6, cy: up + 4.6, r: 1.9, fill: "var(--tie)" });
       if (k === place) box(at - 0.2, up - 0.2, cell + 0.4, { fill: "none", stroke: "var(--torch)", "stroke-width": 2.2 });
     });
 
@@ -230,6 +240,7 @@ function render({ model, el }) {
 
   const show = oncePerFrame(() => {
     const now = state();
+    const { ours, theirs, apart, wrong } = results(now);
     grid.redraw();
     for (const [name, at] of [["kernel", now.kernel], ["engine", now.engine], ["stride", now.strideAt], ["dilation", now.dilationAt], ["padding", now.paddingAt], ["relu", now.relu]]) choices[name].update(at);
     place.input.max = now.side ** 2 - 1;
@@ -240,10 +251,10 @@ function render({ model, el }) {
     const passed = REQUANTIZE[library](acc, { ...now.layer.parameters, relu: now.relu });
     const number = (v) => (Number.isInteger(v) ? sayAll(v) : say(v, 9));
     steps.update([["the nine products, summed", "plain", number(acc)], ...passed.map(([name, v], k) => [name, k === passed.length - 1 ? "ours" : "plain", number(v)])]);
-    const rows = [["this page", "ours", ...now.ours.map((all) => all[now.place])], ["PyTorch, recorded", "torch", ...now.theirs.map((all) => all[now.place])]];
+    const rows = [["this page", "ours", ...ours.map((all) => all[now.place])], ["PyTorch, recorded", "torch", ...theirs.map((all) => all[now.place])]];
     if (live) rows.push([`PyTorch ${live.version}, running`, "torch", ...engines.map((_, e) => live.codes[e]?.[now.place] ?? "–")]);
     codes.update(rows);
-    words.textContent = sentence({ ...now, name: engines[now.engine], library, acc, xZeroPoint });
+    words.textContent = sentence({ ...now, ours, theirs, apart, wrong, name: engines[now.engine], library, acc, xZeroPoint });
   });
   const ask = asker(model, (answer) => { live = answer; show(); });
   const changed = () => {
