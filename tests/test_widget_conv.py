@@ -11,8 +11,8 @@ from qlearn import Machine, QTensor, recordings
 from qlearn.widgets import SlidingWindow
 from qlearn.widgets.base import module
 
-SOURCE = module("arithmetic.js", "kit.js", "conv.js").replace("export default", "globalThis.slidingWindow =")
-NAMES = "positions, windowAt, accumulate, outputs, libraryOf, REQUANTIZE, sentence"
+SOURCE = module("arithmetic.js", "layers.js", "kit.js", "conv.js").replace("export default", "globalThis.slidingWindow =")
+NAMES = "positions, windowAt, accumulate, outputs, libraryOf, LIBRARIES, sentence"
 CHOICES = ("stride", "dilation", "padding")
 OUTPUTS = """([layer, cases]) => cases.map(([geometry, library, relu, fill]) =>
     outputs(layer, geometry, library, { relu, fill }))"""
@@ -22,7 +22,7 @@ OUTPUTS = """([layer, cases]) => cases.map(([geometry, library, relu, fill]) =>
 def page(browser):
     page = browser.new_page()
     page.add_script_tag(content=f"{SOURCE}; Object.assign(globalThis, {{ {NAMES} }})", type="module")
-    page.wait_for_function("globalThis.REQUANTIZE")
+    page.wait_for_function("globalThis.LIBRARIES")
     yield page
     page.close()
 
@@ -39,13 +39,13 @@ def vnni():
 def layer(found, kernel):
     """One output channel as the page has it."""
     x_scale, x_zero_point, scale, zero_point = found["parameters"].tolist()
-    parameters = {"xScale": x_scale, "wScale": found["w_scales"][kernel], "bias": float(found["bias"][kernel])}
+    parameters = {"sx": x_scale, "sw": found["w_scales"][kernel], "bias": float(found["bias"][kernel])}
     return {
         "x": found["x"].ravel().tolist(),
         "n": 8,
         "weight": found["weight"][kernel].ravel().tolist(),
         "zeroPoint": x_zero_point,
-        "parameters": parameters | {"scale": scale, "zeroPoint": zero_point},
+        "parameters": parameters | {"s": scale, "z": zero_point, "channel": True, "conv": True},
     }
 
 
@@ -94,6 +94,7 @@ def test_formulas_are_the_librarys_for_other_layers_too(page, rng):
     for machine, library in (
         (Machine("fbgemm", "AVX512", 1), "FBGEMM"),
         (Machine("onednn", "AVX512", 1), "oneDNN"),
+        (Machine("onednn", "AVX2", 1, vnni=False), "oneDNN for AVX2"),
         (Machine("qnnpack", "AVX512", 1), "QNNPACK"),
     ):
         for _ in range(12):
@@ -102,9 +103,9 @@ def test_formulas_are_the_librarys_for_other_layers_too(page, rng):
             z, zero_point, relu = int(rng.integers(0, 128)), int(rng.integers(0, 256)), int(rng.integers(0, 2))
             scale = x_scale * w_scale * float(rng.choice([2.0, 64.0, rng.uniform(30, 300)]))
             bias = np.float32(x_scale * w_scale * rng.integers(-500, 500))
-            parameters = {"xScale": x_scale, "wScale": w_scale, "bias": float(bias), "scale": scale}
+            parameters = {"sx": x_scale, "sw": w_scale, "bias": float(bias), "s": scale, "channel": True, "conv": True}
             mine = {"x": x.ravel().tolist(), "n": 8, "weight": w.ravel().tolist(), "zeroPoint": z}
-            mine["parameters"] = parameters | {"zeroPoint": zero_point}
+            mine["parameters"] = parameters | {"z": zero_point}
             numbers = dict(
                 zip(CHOICES, (int(rng.integers(1, 4)), int(rng.integers(1, 3)), int(rng.integers(0, 3))), strict=True)
             )

@@ -16,7 +16,7 @@ from qlearn.accumulate import sums_of_products
 from qlearn.affine import QTensor
 from qlearn.linear import w_zero_points
 
-__all__ = ["Geometry", "accumulate", "columns", "geometry", "matrices", "windows"]
+__all__ = ["Geometry", "accumulate", "columns", "geometry", "lengths", "matrices", "windows"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int32]
@@ -49,7 +49,7 @@ def geometry(
     if len(w) != n + 2:
         raise ValueError(f"weight must have {n + 2} dimensions: M, C / groups and {n} lengths, got shape {w}")
     stride, padding, dilation = (
-        _lengths(name, value, n, least)
+        lengths(name, value, n, least)
         for name, value, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))
     )
     groups = _integer("groups", groups)
@@ -65,12 +65,13 @@ def geometry(
     return g
 
 
-def _lengths(name: str, value: Any, n: int, least: int) -> tuple[int, ...]:
+def lengths(name: str, value: Any, n: int, least: int) -> tuple[int, ...]:
+    """n integers of at least least, from one integer or n of them, or an error that names the argument."""
     given = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * n
-    lengths = tuple(_integer(name, v) for v in given)
-    if len(lengths) != n or min(lengths) < least:
+    found = tuple(_integer(name, v) for v in given)
+    if len(found) != n or min(found) < least:
         raise ValueError(f"{name} must be an integer or {n} of them, at least {least}, got {value!r}")
-    return lengths
+    return found
 
 
 def _integer(name: str, value: Any) -> int:

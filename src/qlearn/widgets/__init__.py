@@ -9,8 +9,9 @@ from .affine import Grid
 from .calculator import Calculator
 from .conv import SlidingWindow
 from .elementwise import AdditionTable
+from .linear import Staircase
 from .machine import TwoPaths
 from .observers import Range
 from .rounding import Tie
 
-__all__ = ["AdditionTable", "Calculator", "Grid", "Range", "SlidingWindow", "Tie", "TwoPaths"]
+__all__ = ["AdditionTable", "Calculator", "Grid", "Range", "SlidingWindow", "Staircase", "Tie", "TwoPaths"]

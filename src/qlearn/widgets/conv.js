@@ -1,4 +1,5 @@
-import { clamp, DTYPES, fround, reciprocal, rint } from "./arithmetic.js";
+import { clamp } from "./arithmetic.js";
+import { fbgemmSteps, onednnAvx2Steps, onednnVnniSteps, qnnpackSteps } from "./layers.js";
 import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
 
 const KERNEL = 3; // rows and columns
@@ -18,48 +19,27 @@ export function windowAt(x, n, weight, row, column, { stride, dilation, padding 
 
 export const accumulate = (taps) => taps.reduce((sum, { product }) => sum + product, 0);
 
-// 1 / float32(1 / s), as PyTorch hands a scale to oneDNN: the inner division in float64.
-const twiceInverted = (scale) => fround(1 / fround(1 / scale));
-
-// From an accumulator to a code, step by step, for an output channel of a weight that is quantized per channel: what each
-// library does, as a list of [what, value], the code last.
-export const REQUANTIZE = {
-  FBGEMM(acc, { xScale, wScale, bias, scale, zeroPoint, relu }) {
-    const t = fround(fround(xScale) * fround(wScale));
-    const b = fround(fround(bias) / t);
-    const total = fround(fround(acc) + b);
-    const v = fround(total * fround(t / fround(scale)));
-    return [["the bias in steps of the sum, bias / t", b], ["sum + bias / t", total], ["times (t / s)", v], ["rounded", rint(v)],
-      [relu ? "plus z, clamped from z on" : "plus z, clamped", clamp(rint(v) + zeroPoint, relu ? zeroPoint : 0, 255)]];
-  },
-  oneDNN(acc, { xScale, wScale, bias, scale, zeroPoint, relu }) {
-    const scaled = fround(fround(acc) * twiceInverted(xScale));
-    const real = fround(scaled * fround(wScale));
-    const y = fround(real + fround(bias));
-    const positive = relu ? Math.max(y, 0) : y;
-    const v = fround(positive * reciprocal(twiceInverted(scale)));
-    const shifted = fround(v + zeroPoint);
-    return [["sum times the scale of x", scaled], ["times the scale of w", real], ["plus the bias, a real number", y], ...(relu ? [["or 0, where that is larger", positive]] : []),
-      ["times (1 / s)", v], ["plus z", shifted], ["rounded, clamped", clamp(rint(shifted), ...DTYPES.quint8)]];
-  },
-  QNNPACK(acc, { xScale, wScale, bias, scale, zeroPoint, relu }) {
-    const b = rint(fround(fround(bias) * reciprocal(wScale * xScale)));
-    const v = fround(fround(acc + b) * fround(fround(fround(wScale) * fround(xScale)) * reciprocal(scale)));
-    return [["the bias as an integer", b], ["sum + bias", acc + b], ["times (t · (1 / s))", v], ["rounded", rint(v)],
-      [relu ? "plus z, clamped from z on" : "plus z, clamped", clamp(rint(v) + zeroPoint, relu ? zeroPoint : 0, 255)]];
-  },
+// What each library does for an output channel of a weight that is quantized per channel, and how each step is called. A
+// step without a name is not shown.
+const ROUNDED = ["rounded", "plus z, clamped"];
+export const LIBRARIES = {
+  FBGEMM: { make: fbgemmSteps, names: ["the bias in steps of the sum, bias / t", "sum + bias / t", "times (t / s)", ...ROUNDED] },
+  QNNPACK: { make: qnnpackSteps, names: ["the bias as an integer", "sum + bias", "times (t · (1 / s))", ...ROUNDED] },
+  oneDNN: { make: onednnVnniSteps, names: ["sum times the scale of x", "times the scale of w", "plus the bias, a real number", "0 if that is negative", "times (1 / s)", "plus z", "rounded, clamped"] },
 };
-export const code = (steps) => steps.at(-1)[1];
+LIBRARIES["oneDNN for AVX2"] = { make: onednnAvx2Steps, names: [null, "sum times both scales", ...LIBRARIES.oneDNN.names.slice(2)] };
 
 // Whose kernels an engine takes for this layer, with one group and weight zero points of 0.
-export const libraryOf = (engine, vnni) => ({ fbgemm: "FBGEMM", onednn: "oneDNN", qnnpack: "QNNPACK", x86: vnni ? "oneDNN" : "FBGEMM" })[engine];
+export const libraryOf = (engine, vnni) =>
+  ({ fbgemm: "FBGEMM", onednn: vnni ? "oneDNN" : "oneDNN for AVX2", qnnpack: "QNNPACK", x86: vnni ? "oneDNN" : "FBGEMM" })[engine];
 
 // All outputs of one channel, row by row.
 export function outputs(layer, geometry, library, { relu, fill }) {
   const side = positions(layer.n, geometry);
+  const steps = LIBRARIES[library].make({ ...layer.parameters, relu });
   return Array.from({ length: side * side }, (_, k) => {
     const taps = windowAt(layer.x, layer.n, layer.weight, Math.floor(k / side), k % side, geometry, layer.zeroPoint, fill);
-    return code(REQUANTIZE[library](accumulate(taps), { ...layer.parameters, relu }));
+    return steps(accumulate(taps)).at(-1);
   });
 }
 
@@ -93,7 +73,7 @@ function render({ model, el }) {
     const side = positions(n, geometry);
     const place = Math.min(model.get("place"), side * side - 1);
     const weight = weights.subarray(kernel * KERNEL ** 2, (kernel + 1) * KERNEL ** 2);
-    const parameters = { xScale, wScale: wScales[kernel], bias: bias[kernel], scale, zeroPoint };
+    const parameters = { sx: xScale, sw: wScales[kernel], bias: bias[kernel], s: scale, z: zeroPoint, channel: true, conv: true };
     const fill = mistake ? 0 : xZeroPoint;
     const [row, column] = [Math.floor(place / side), place % side];
     const taps = windowAt(x, n, weight, row, column, geometry, xZeroPoint, fill);
@@ -248,7 +228,9 @@ function render({ model, el }) {
     mistakeInput.checked = now.mistake;
     const library = libraryOf(engines[now.engine], vnni);
     const acc = accumulate(now.taps);
-    const passed = REQUANTIZE[library](acc, { ...now.layer.parameters, relu: now.relu });
+    const { make, names } = LIBRARIES[library];
+    const passed = make({ ...now.layer.parameters, relu: now.relu })(acc).map((v, k) => [names[k], v])
+      .filter(([name]) => name !== null && (now.relu || name !== "0 if that is negative"));
     const number = (v) => (Number.isInteger(v) ? sayAll(v) : say(v, 9));
     steps.update([["the nine products, summed", "plain", number(acc)], ...passed.map(([name, v], k) => [name, k === passed.length - 1 ? "ours" : "plain", number(v)])]);
     const rows = [["this page", "ours", ...ours.map((all) => all[now.place])], ["PyTorch, recorded", "torch", ...theirs.map((all) => all[now.place])]];
