@@ -11,7 +11,9 @@ from qlearn import Machine, QTensor, recordings
 from qlearn.widgets import SlidingWindow
 from qlearn.widgets.base import module
 
-SOURCE = module("arithmetic.js", "layers.js", "kit.js", "conv.js").replace("export default", "globalThis.slidingWindow =")
+SOURCE = module("arithmetic.js", "layers.js", "kit.js", "conv.js").replace(
+    "export default", "globalThis.slidingWindow ="
+)
 NAMES = "positions, windowAt, accumulate, outputs, libraryOf, LIBRARIES, sentence"
 CHOICES = ("stride", "dilation", "padding")
 OUTPUTS = """([layer, cases]) => cases.map(([geometry, library, relu, fill]) =>
@@ -61,13 +63,13 @@ def geometries(found):
 def test_every_recorded_output(page, recorded):
     """All that the controls can be set to: 144 results of each kernel; and the recording holds nothing else."""
     total, held = 0, np.zeros(recorded["codes"].shape, bool)
-    engines = recorded["engines"].tolist()
+    names = [[name, vnni()] for name in recorded["engines"].tolist()]
+    libraries = page.evaluate("(names) => names.map((args) => libraryOf(...args))", names)
     for kernel in range(3):
         cases, theirs = [], []
         for at, numbers, side in geometries(recorded):
-            for e, relu in np.ndindex(len(engines), 2):
-                library = page.evaluate("(args) => libraryOf(...args)", [engines[e], vnni()])
-                cases.append([numbers, library, relu, int(recorded["parameters"][1])])
+            for e, relu in np.ndindex(len(libraries), 2):
+                cases.append([numbers, libraries[e], relu, int(recorded["parameters"][1])])
                 where = (e, relu, *at, kernel, slice(side), slice(side))
                 theirs.append(recorded["codes"][where])
                 held[where] = True
