@@ -1,6 +1,6 @@
 import { addSteps, additionTable, clamp } from "./arithmetic.js";
 import { FORMULAS, parting, PATHS, STEPS } from "./adding.js";
-import { asker, choice, drag, followTheme, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
+import { asker, choice, comparison, drag, followTheme, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
 
 const CELLS = 65536;
 const LEFT = 26; // room for the axes' names
@@ -102,6 +102,18 @@ async function render({ model, el }) {
     const [lensX, lensY] = beside ? [LEFT + size + GAP, TOP + 22] : [0, TOP + size + 38];
     return { size, cell: size / 256, columns, rows, lensX, lensY, height: beside ? TOP + size + 4 : lensY + rows * BOX + 4 };
   };
+  // What the lens shows of the cell i, j: PyTorch's code, and an arrow to the higher of two that differ; nothing beyond the table.
+  const lensCell = (i, j, left, top, theirs, ours) => {
+    if (i < 0 || i > 255 || j < 0 || j > 255) return [];
+    const [their, our] = [theirs[256 * i + j], ours[256 * i + j]];
+    const [at, up] = [left + BOX / 2, Math.sign(their - our)];
+    const [color, weight] = up > 0 ? ["torch", 600] : up < 0 ? ["ours", 600] : ["ink", 400];
+    return [
+      svg("rect", { x: left + 1, y: top + 1, width: BOX - 2, height: BOX - 2, rx: 3, fill: "var(--ink)", opacity: 0.04 + (0.2 * their) / 255 }),
+      svg("text", { x: at, y: top + BOX / 2 + 4 + 3.5 * up, class: "ql-number", "text-anchor": "middle", style: `fill: var(--${color}); font-weight: ${weight}` }, their),
+      up === 0 ? null : svg("path", { d: `M${at - 4} ${top + BOX / 2 - up * 6} h8 l-4 ${-5 * up} Z`, fill: `var(--${color})` }),
+    ];
+  };
   const draw = (width) => {
     const { q1, q2, theirs, ours } = state();
     const { size, cell, columns, rows, lensX, lensY, height } = plan(width);
@@ -124,19 +136,9 @@ async function render({ model, el }) {
 
     add("text", { x: lensX, y: lensY - 9 }, `around ${q1}, ${q2}`);
     for (let row = 0; row < rows; row += 1) {
-      for (let column = 0; column < columns; column += 1) {
-        const [i, j] = [first1 + row, first2 + column];
-        if (i < 0 || i > 255 || j < 0 || j > 255) continue;
-        const [their, our] = [theirs[256 * i + j], ours[256 * i + j]];
-        const [left, top] = [lensX + column * BOX, lensY + row * BOX];
-        const color = their > our ? "torch" : their < our ? "ours" : "soft";
-        add("rect", { x: left + 1, y: top + 1, width: BOX - 2, height: BOX - 2, rx: 3, fill: "var(--ink)", opacity: 0.04 + (0.2 * their) / 255 });
-        if (i === q1 && j === q2) add("rect", { x: left + 0.5, y: top + 0.5, width: BOX - 1, height: BOX - 1, rx: 3, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6 });
-        const [at, up] = [left + BOX / 2, Math.sign(their - our)];
-        if (up !== 0) add("path", { d: `M${at - 4} ${top + BOX / 2 - up * 6} h8 l-4 ${-5 * up} Z`, fill: `var(--${color})` });
-        add("text", { x: at, y: top + BOX / 2 + 4 + 3.5 * up, class: "ql-number", "text-anchor": "middle", style: `fill: var(--${color === "soft" ? "ink" : color}); font-weight: ${color === "soft" ? 400 : 600}` }, their);
-      }
+      for (let column = 0; column < columns; column += 1) shapes.push(svg("g", {}, ...lensCell(first1 + row, first2 + column, lensX + column * BOX, lensY + row * BOX, theirs, ours)));
     }
+    add("rect", { x: lensX + ((columns - 1) / 2) * BOX + 0.5, y: lensY + ((rows - 1) / 2) * BOX + 0.5, width: BOX - 1, height: BOX - 1, rx: 3, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6 });
     return { height, children: shapes };
   };
   const { root, redraw } = picture("All 65,536 sums of two codes, and where a formula gives another integer than PyTorch", draw);
@@ -177,15 +179,13 @@ async function render({ model, el }) {
     goTo(i >> 8, i & 255);
   } }, "Next difference");
 
-  const body = html("tbody");
-  const heads = [html("th", { scope: "col" }), html("th", { scope: "col" })];
-  const steps = html("div", { class: "ql-table ql-steps" }, html("table", {}, html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "step"), ...heads)), body));
+  const steps = comparison([], "ql-steps");
   const scalesLine = html("p", { class: "ql-legend" });
   const words = frame(el, ...choices.map((one) => one.root), scalesLine, html("div", { class: "ql-stack" }, canvas, root),
     legend([["torch", "▲"], "PyTorch’s integer is higher"], [["ours", "▼"], "the formula’s is higher"]),
-    html("div", { class: "ql-controls" }, ...sliders.map((one) => one.root)), next, steps);
+    html("div", { class: "ql-controls" }, ...sliders.map((one) => one.root)), next, steps.root);
 
-  const cell = (value, how, digits) => html("td", {}, value === null ? "–" : html("span", {}, number(value, digits)), html("small", {}, how));
+  const cell = (value, how, digits) => [value === null ? "–" : number(value, digits), how];
   const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
   const show = oncePerFrame(() => {
     const now = state();
@@ -201,13 +201,10 @@ async function render({ model, el }) {
     const [one, other] = [PATHS[path], FORMULAS[formula]];
     const said = [one, other].map(({ make }) => addSteps(make(p), q1, q2));
     const part = parting(...said, one.unit === other.unit);
-    heads[0].textContent = `PyTorch, ${one.name}`;
-    heads[1].textContent = other.name;
-    body.replaceChildren(...STEPS.map((step, k) => {
+    steps.update(STEPS.map((step, k) => {
       const how = k < 6 ? [one.how[k], other.how[k]] : ["clamp", "clamp"];
-      const head = html("th", { scope: "row" }, step, part === k ? html("small", {}, "they part") : null);
-      return html("tr", { class: part === k ? "ql-wrong" : "ql-plain" }, head, cell(said[0][k], how[0], one.digits), cell(said[1][k], how[1], other.digits));
-    }));
+      return [part === k ? [step, "they part"] : step, part === k ? "wrong" : "plain", cell(said[0][k], how[0], one.digits), cell(said[1][k], how[1], other.digits)];
+    }), ["step", `PyTorch, ${one.name}`, other.name]);
 
     const at = 256 * q1 + q2;
     const share = (100 * total) / CELLS;
