@@ -504,6 +504,9 @@ def _scalar(name: str) -> Operator:
     return Operator(draw_one, partial(_pair_torch, name), partial(_pair_qlearn, name))
 
 
+from drawn_activations import ACTIVATIONS  # noqa: E402, for it draws with what stands above
+from drawn_pooling import POOLING  # noqa: E402, for it draws with what stands above
+
 OPERATORS: dict[str, Operator] = {
     "quantize_per_tensor": Operator(draw_reals, _quantize_torch, _quantize_qlearn),
     "quantize_per_channel": Operator(partial(draw_reals, channels=True), _quantize_torch, _quantize_qlearn),
@@ -516,5 +519,7 @@ OPERATORS: dict[str, Operator] = {
     **{name: _scalar(name) for name in ("add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu")},
     "relu": Operator(draw_one, _relu_torch, _relu_qlearn),
     "cat": Operator(draw_cat, _cat_torch, _cat_qlearn),
+    **POOLING,
+    **ACTIVATIONS,
 }
 """A name -> its line of the conformance table."""

@@ -1,6 +1,6 @@
 import { addSteps, additionTable, clamp } from "./arithmetic.js";
 import { FORMULAS, parting, PATHS, STEPS } from "./adding.js";
-import { asker, choice, comparison, drag, followTheme, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
+import { asker, choice, comparison, drag, followTheme, followWidth, frame, html, inflate, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
 
 const CELLS = 65536;
 const LEFT = 26; // room for the axes' names
@@ -29,9 +29,7 @@ export function nextDifference(theirs, ours, i) {
 
 // The recorded tables: presets x paths of 65,536 codes each.
 export async function unpack(view) {
-  const packed = new Blob([new Uint8Array(view.buffer, view.byteOffset, view.byteLength)]);
-  const unpacked = packed.stream().pipeThrough(new DecompressionStream("deflate"));
-  const all = new Uint8Array(await new Response(unpacked).arrayBuffer());
+  const all = await inflate(view);
   return (preset, path) => all.subarray((preset * PATHS.length + path) * CELLS, (preset * PATHS.length + path + 1) * CELLS);
 }
 

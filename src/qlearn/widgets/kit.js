@@ -173,6 +173,12 @@ export function asker(model, heard) {
   };
 }
 
+// What Python's zlib.compress packed, as a Uint8Array.
+export async function inflate(view) {
+  const packed = new Blob([new Uint8Array(view.buffer, view.byteOffset, view.byteLength)]);
+  return new Uint8Array(await new Response(packed.stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
+}
+
 // Redraw when the page turns dark or light, for what is painted on a canvas; returns what ends it.
 export function followTheme(redraw) {
   const observer = new MutationObserver(redraw);

@@ -1,0 +1,113 @@
+"""The activations' lines of ``operators.OPERATORS``: one quantized tensor anywhere in memory, and a few numbers."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import operators
+import qlearn
+from operators import Answer, Case, Operator, answer
+from qlearn import Machine
+
+Generator = np.random.Generator
+Numbers = Callable[[Generator, str, float], tuple[Any, ...]]  # rng, dtype, scale of x -> arguments
+
+
+def draw(rng: Generator, numbers: Numbers, *, dtype: str | None = None, n: int = 0, layout: str = "") -> Case:
+    """A tensor and what numbers(rng, dtype, its scale) draws."""
+    dtype = dtype or str(rng.choice(np.array(["quint8", "qint8", "qint32"]), p=[0.45, 0.45, 0.1]))
+    place = operators.places(rng, n or operators.size(rng), layout or str(rng.choice(operators.LAYOUTS)))[0]
+    (scale,) = operators.scales(rng, 1)
+    return Case((operators.operand(rng, place, dtype, scale),), numbers(rng, dtype, scale))
+
+
+def nothing(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """No arguments."""
+    return ()
+
+
+def bounds(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """Two real numbers, most of them near a tie between codes, as a rule in order; now and then only one, or infinity.
+
+    The engine qnnpack refuses one alone.
+    """
+    near = (rng.integers(-300, 301, 2) + rng.choice([0, 0.5, 0.5, rng.random()], 2)) * scale
+    found: list[Any] = near.tolist() if rng.random() < 0.05 else sorted(near.tolist())
+    if rng.random() < 0.1:
+        found[int(rng.integers(2))] = rng.choice(np.array([None, np.inf, -np.inf], object))
+    return tuple(found)
+
+
+def result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """Scale and zero point of the result, the scale often related to that of x."""
+    related = scale * 2.0 ** int(rng.integers(-3, 4))
+    return (related if rng.random() < 0.5 else operators.scales(rng, 1)[0], operators.zero_point(rng, dtype))
+
+
+def slope(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """A slope of leaky ReLU."""
+    return (float(rng.choice(np.array([0.01, 0.1, 0.2, 0.25, 0.5, 0.0, -1.0, rng.normal(), 10.0 * rng.normal()]))),)
+
+
+def slope_and_result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """A slope, scale and zero point; now and then the slope alone."""
+    return slope(rng, dtype, scale) + (() if rng.random() < 0.2 else result(rng, dtype, scale))
+
+
+# PyTorch's functions, with qlearn's arguments
+
+
+def _relu6(x: Any) -> Any:
+    import torch
+
+    return torch.ops.quantized.relu6(x)
+
+
+def _clamp(x: Any, low: float | None, high: float | None) -> Any:
+    import torch
+
+    return torch.ops.quantized.clamp(x, low, high)
+
+
+def _hardswish(x: Any, scale: float, zero_point: int) -> Any:
+    import torch
+
+    return torch.ops.quantized.hardswish(x, scale, zero_point)
+
+
+def _hardsigmoid(x: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.hardsigmoid(x)
+
+
+def _leaky_relu(x: Any, negative_slope: float, *result: Any) -> Any:
+    import torch
+
+    if result:
+        return torch.ops.quantized.leaky_relu(x, negative_slope, False, *result)
+    return torch.nn.functional.leaky_relu(x, negative_slope)
+
+
+def operator(name: str, torch: Callable[..., Any], numbers: Numbers = nothing) -> Operator:
+    """PyTorch's function beside qlearn's of the given name."""
+
+    def theirs(case: Case) -> Answer:
+        return answer(torch(case.operands[0].torch(), *case.args))
+
+    def ours(case: Case, machine: Machine) -> Answer:
+        return answer(getattr(qlearn, name)(case.operands[0].qtensor(), *case.args, machine=machine))
+
+    return Operator(partial(draw, numbers=numbers), theirs, ours)
+
+
+ACTIVATIONS: dict[str, Operator] = {
+    "relu6": operator("relu6", _relu6),
+    "clamp": operator("clamp", _clamp, bounds),
+    "hardswish": operator("hardswish", _hardswish, result),
+    "hardsigmoid": operator("hardsigmoid", _hardsigmoid),
+    "leaky_relu": operator("leaky_relu", _leaky_relu, slope_and_result),
+}
+"""A name -> its line of the conformance table."""
