@@ -127,7 +127,7 @@ REFUSED = {
     "topk": "NotImplementedError: the operator Tensor.topk of layer topk is not there yet",
     "views": "NotImplementedError: layer relu changes getitem in place, and conv, used later, shares its memory",
     "real numbers": "NotImplementedError: the operator torch.nn.modules.activation.ReLU, in floating point after 2",
-    "another model": "ValueError: model must be the one that the network was made from, but the network has conv = conv2d(",
+    "another model": "ValueError: model must be the one that the network was made from, but the network has conv = ",
 }
 
 
