@@ -56,6 +56,19 @@ def slope_and_result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...
     return slope(rng, dtype, scale) + (() if rng.random() < 0.2 else result(rng, dtype, scale))
 
 
+def maybe_result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """Scale and zero point of sigmoid's result, or none; the engine qnnpack takes one pair alone for quint8."""
+    kind = rng.integers(3)
+    if kind == 0:
+        return ()
+    return (2.0**-8, 0) if kind == 1 else (2.0 ** rng.uniform(-9, -5), operators.zero_point(rng, dtype))
+
+
+def result_and_alpha(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """Scale, zero point and alpha of ELU."""
+    return (*result(rng, dtype, scale), float(rng.choice(np.array([1.0, 1.0, 0.5, 1.5, rng.normal()]))))
+
+
 # PyTorch's functions, with qlearn's arguments
 
 
@@ -91,6 +104,24 @@ def _leaky_relu(x: Any, negative_slope: float, *result: Any) -> Any:
     return torch.nn.functional.leaky_relu(x, negative_slope)
 
 
+def _sigmoid(x: Any, *result: Any) -> Any:
+    import torch
+
+    return torch.ops.quantized.sigmoid(x, *result) if result else torch.sigmoid(x)
+
+
+def _tanh(x: Any) -> Any:
+    import torch
+
+    return torch.tanh(x)
+
+
+def _elu(x: Any, scale: float, zero_point: int, alpha: float) -> Any:
+    import torch
+
+    return torch.ops.quantized.elu(x, scale, zero_point, alpha)
+
+
 def operator(name: str, torch: Callable[..., Any], numbers: Numbers = nothing) -> Operator:
     """PyTorch's function beside qlearn's of the given name."""
 
@@ -109,5 +140,8 @@ ACTIVATIONS: dict[str, Operator] = {
     "hardswish": operator("hardswish", _hardswish, result),
     "hardsigmoid": operator("hardsigmoid", _hardsigmoid),
     "leaky_relu": operator("leaky_relu", _leaky_relu, slope_and_result),
+    "sigmoid": operator("sigmoid", _sigmoid, maybe_result),
+    "tanh": operator("tanh", _tanh),
+    "elu": operator("elu", _elu, result_and_alpha),
 }
 """A name -> its line of the conformance table."""
