@@ -179,7 +179,7 @@ def tanh(x: QTensor, *, machine: Machine | None = None) -> QTensor:
     The result's scale is 1/128 and its zero point 128 for quint8, 0 for qint8; 1/2**31 and 0 for qint32. Dequantized
     and quantized as in ``add``; tanh in float32 is Sleef's in the vector body of AVX2 and AVX512, the C library's in
     the tail and in DEFAULT (``qlearn.exponential`` says which). The engine qnnpack computes a quint8 tensor with
-    128 * tanh(x) + 128 in float64, clamped to [0, 255] and rounded. Source: ``qtanh.cpp``; ``QuantizedOpKernels.cpp``
+    128 * tanh(x) + 128 in float32, clamped to [0, 255] and rounded, tanh the C library's. Source: ``qtanh.cpp``; ``QuantizedOpKernels.cpp``
     qtanh_kernel; QNNPACK ``tanh.c``.
 
     Args, returns, raises: as ``sigmoid``, without scale and zero_point.
@@ -250,13 +250,10 @@ def leaky_relu(
     own = {x.dtype: (x.q_scale(), x.q_zero_point())}
     machine, scale, zero_point = _check_or_choose(x, scale, zero_point, own, machine)
     slope = _finite("negative_slope", negative_slope)
-
-    def real_leaky_relu(real: Floats) -> Floats:
-        return np.where(real > 0, real, real * slope)
-
     codes = x.int_repr()
     dense = QTensor(laid_out(codes, new_strides(codes)), x.q_scale(), x.q_zero_point(), x.dtype)  # the kernel's copy
-    return _each(dense, real_leaky_relu, real_leaky_relu, scale, zero_point, machine)
+    real = real_leaky_relu(slope)
+    return _each(dense, real, real, scale, zero_point, machine)
 
 
 # The real functions, float32 step by step
@@ -285,6 +282,11 @@ def sigmoid_of_glibc(x: Floats) -> Floats:
 def sigmoid_in_double(x: Floats) -> Floats:
     """1 / (1 + exp(-x)) in float64, but for exp, by the C library, and the result."""
     return np.asarray(1.0 / (1.0 + glibc_expf(-x).astype(np.float64))).astype(np.float32)
+
+
+def real_leaky_relu(slope: np.float32) -> Function:
+    """x where x > 0, else x * slope."""
+    return lambda x: np.where(x > 0, x, x * slope)
 
 
 def real_elu(expm1: Function, alpha: np.float32) -> Function:

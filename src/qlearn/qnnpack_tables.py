@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn.affine import QTensor
-from qlearn.exponential import glibc_expf
+from qlearn.exponential import glibc_expf, glibc_tanhf
 from qlearn.layout import dense_strides, in_memory_order, laid_out, like_channels_last, new_strides
 from qlearn.machine import Machine
 from qlearn.rounding import reciprocal, round_half_even, saturate
@@ -31,8 +31,8 @@ def of_qnnpack(x: QTensor, machine: Machine) -> bool:
     return machine.engine == "qnnpack" and x.dtype == "quint8"
 
 
-def looked_up(x: QTensor, function: Callable[[Floats], npt.NDArray[Any]], scale: float, zero_point: int) -> QTensor:
-    """rint(clamp(float32(function(s * (q - z))), 0, 255)) of each code q; the function scales and shifts too.
+def looked_up(x: QTensor, function: Callable[[Floats], Floats], scale: float, zero_point: int) -> QTensor:
+    """rint(clamp(function(s * (q - z)), 0, 255)) of each code q, in float32; the function scales and shifts too.
 
     Raises:
         ValueError: the scale of x, or scale, is subnormal as float32; x as in ``check_shape``.
@@ -43,8 +43,7 @@ def looked_up(x: QTensor, function: Callable[[Floats], npt.NDArray[Any]], scale:
             raise ValueError(f"{name} must be at least {TINY} as float32 on qnnpack, got {value}")
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         real = np.float32(x.q_scale()) * (np.arange(256) - x.q_zero_point()).astype(np.float32)
-        scaled = function(real).astype(np.float32)
-        table = saturate(round_half_even(np.clip(scaled, np.float32(0), np.float32(255))), np.uint8)
+        table = saturate(round_half_even(np.clip(function(real), np.float32(0), np.float32(255))), np.uint8)
     codes = x.int_repr()
     return QTensor(laid_out(table[codes], new_strides(codes)), scale, zero_point, "quint8")
 
@@ -59,12 +58,9 @@ def sigmoid(x: Floats) -> Floats:
     return np.float32(256) / (np.float32(1) + glibc_expf(-x))
 
 
-def tanh(x: Floats) -> npt.NDArray[np.float64]:
-    """128 * tanh(x) + 128 in float64, tanh by NumPy.
-
-    No last bit of a float64 tanh shows: where the code changes from one float32 x to the next, it is far from both.
-    """
-    return 128 * np.tanh(x.astype(np.float64)) + 128
+def tanh(x: Floats) -> Floats:
+    """128 * tanh(x) + 128 in float32, tanh by the C library."""
+    return np.float32(128) * glibc_tanhf(x) + np.float32(128)
 
 
 def clamp_in_memory_order(x: QTensor, low: int, high: int) -> QTensor:
