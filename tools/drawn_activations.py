@@ -54,6 +54,12 @@ def bounds(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def two_bounds(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """``bounds``, none of them None."""
+    low, high = bounds(rng, dtype, scale)
+    return (-np.inf if low is None else low, np.inf if high is None else high)
+
+
 def result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
     """Scale and zero point of the result, the scale often related to that of x."""
     related = scale * 2.0 ** int(rng.integers(-3, 4))
@@ -126,6 +132,12 @@ def _clamp(x: Any, low: float | None, high: float | None) -> Any:
     return torch.ops.quantized.clamp(x, low, high)
 
 
+def _hardtanh(x: Any, low: float, high: float) -> Any:
+    import torch
+
+    return torch.nn.functional.hardtanh(x, low, high)
+
+
 def _hardswish(x: Any, scale: float, zero_point: int) -> Any:
     import torch
 
@@ -179,6 +191,7 @@ def operator(name: str, torch: Callable[..., Any], numbers: Numbers = nothing, s
 ACTIVATIONS: dict[str, Operator] = {
     "relu6": operator("relu6", _relu6),
     "clamp": operator("clamp", _clamp, bounds),
+    "hardtanh": operator("hardtanh", _hardtanh, two_bounds),
     "hardswish": operator("hardswish", _hardswish, result),
     "hardsigmoid": operator("hardsigmoid", _hardsigmoid, scale_of=scale_of_hardsigmoid),
     "leaky_relu": operator("leaky_relu", _leaky_relu, slope_and_result),

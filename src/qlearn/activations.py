@@ -179,8 +179,8 @@ def tanh(x: QTensor, *, machine: Machine | None = None) -> QTensor:
     The result's scale is 1/128 and its zero point 128 for quint8, 0 for qint8; 1/2**31 and 0 for qint32. Dequantized
     and quantized as in ``add``; tanh in float32 is Sleef's in the vector body of AVX2 and AVX512, the C library's in
     the tail and in DEFAULT (``qlearn.exponential`` says which). The engine qnnpack computes a quint8 tensor with
-    128 * tanh(x) + 128 in float32, clamped to [0, 255] and rounded, tanh the C library's. Source: ``qtanh.cpp``; ``QuantizedOpKernels.cpp``
-    qtanh_kernel; QNNPACK ``tanh.c``.
+    128 * tanh(x) + 128 in float32, clamped to [0, 255] and rounded, tanh the C library's. Source: ``qtanh.cpp``;
+    ``QuantizedOpKernels.cpp`` qtanh_kernel; QNNPACK ``tanh.c``.
 
     Args, returns, raises: as ``sigmoid``, without scale and zero_point.
     """
