@@ -1,8 +1,8 @@
 """The networks of Chapters 10 and 11: ResNet-18 and MobileNetV2, with weights and images drawn from a seed.
 
 No download. The weights are random, but what flows through the networks has the statistics of a trained one: their
-batch norms have seen images. ``quantize`` calibrates and converts in eager mode, ``quantize_fx`` with torch.fx; both for
-the engine that torch.backends.quantized.engine names at that moment.
+batch norms have seen images. ``quantize`` calibrates and converts in eager mode, ``quantize_fx`` with torch.fx; both
+for the engine that torch.backends.quantized.engine names at that moment.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def images(n: int, size: int = 224, seed: int = 0) -> torch.Tensor:
-    """n pictures of soft shapes on textures, float32 of shape (n, 3, size, size), each channel with mean 0, deviation 1."""
+    """n pictures of shapes on textures, float32 of shape (n, 3, size, size), channels of mean 0 and deviation 1."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size  # (size, size), 0 to 1
     pictures = np.empty((n, 3, size, size))
@@ -81,7 +81,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """He, Zhang, Ren and Sun's residual network of two-layer blocks; as published with 64 channels and 2 blocks a stage.
+    """He, Zhang, Ren and Sun's residual network of two-layer blocks: with 64 channels and 2 blocks a stage, ResNet-18.
 
     add_relu sums with FloatFunctional.add_relu; else a sum is a step and its ReLU another.
     """
@@ -210,7 +210,7 @@ def mobilenet_v2(seed: int = 0, size: int = 224, **changes: Any) -> MobileNetV2:
 
 
 def _settled(model: Net, seed: int, size: int) -> Net:
-    """He's weights, batch norms with factors about 1 and offsets about 0, whose statistics are those of eight images."""
+    """He's weights; batch norms with factors about 1, offsets about 0, and the statistics of eight images."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -505,6 +505,7 @@ def _scalar(name: str) -> Operator:
 
 
 from drawn_activations import ACTIVATIONS  # noqa: E402, for it draws with what stands above
+from drawn_pooling import POOLING  # noqa: E402, for it draws with what stands above
 
 OPERATORS: dict[str, Operator] = {
     "quantize_per_tensor": Operator(draw_reals, _quantize_torch, _quantize_qlearn),
@@ -518,6 +519,7 @@ OPERATORS: dict[str, Operator] = {
     **{name: _scalar(name) for name in ("add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu")},
     "relu": Operator(draw_one, _relu_torch, _relu_qlearn),
     "cat": Operator(draw_cat, _cat_torch, _cat_qlearn),
+    **POOLING,
     **ACTIVATIONS,
 }
 """A name -> its line of the conformance table."""

@@ -28,7 +28,7 @@ def from_torch(t: torch.Tensor) -> QTensor:
         raise NotImplementedError(f"t must be of dtype {', '.join(DTYPES)}, got {dtype}")
     integers = torch.empty(0, dtype=getattr(torch, np.dtype(DTYPES[dtype]).name))
     codes = integers.set_(t.untyped_storage(), t.storage_offset(), t.shape, t.stride()).numpy()
-    with _quietly():
+    with quietly():
         if t.qscheme() == torch.per_tensor_affine:
             return QTensor(codes, t.q_scale(), t.q_zero_point(), dtype)
         if t.qscheme() == torch.per_channel_affine:
@@ -45,7 +45,7 @@ def to_torch(q: QTensor) -> torch.Tensor:
 
     codes = q.int_repr()
     dtype = getattr(torch, q.dtype)
-    with _quietly():
+    with quietly():
         if q.qscheme() == "per_tensor_affine":
             extent = 1 + sum((n - 1) * stride for n, stride in zip(q.shape, q.strides, strict=True)) if q.size else 0
             flat = torch._empty_affine_quantized([extent], scale=q.q_scale(), zero_point=q.q_zero_point(), dtype=dtype)
@@ -70,7 +70,7 @@ def to_torch(q: QTensor) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """PyTorch warns that quantized tensors are deprecated; the reader knows."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*deprecated", category=UserWarning)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from qlearn.affine import QTensor, check_scale, check_zero_point, quantize_per_tensor
 from qlearn.elementwise import check_per_tensor, quantize_round_then_add, steps
-from qlearn.layout import dense_strides, has_strides, laid_out, like_channels_last
+from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channels_last
 from qlearn.machine import BODY, TAIL, Machine
 from qlearn.rounding import reciprocal, saturate
 
@@ -54,7 +54,7 @@ def cat(
     tensors = _check(tensors, dim)
     dtype = tensors[0].dtype
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, dtype)
-    if dim == 1 and all(t.ndim == 4 and _is_channels_last(t) for t in tensors):
+    if dim == 1 and all(is_channels_last(t.int_repr()) for t in tensors):
         codes = np.concatenate([_channels(t, scale, zero_point, machine) for t in tensors], axis=1)
         return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, dtype)
     full = [t for t in tensors if t.shape != (0,)] or tensors[:1]  # PyTorch leaves out tensors of shape (0,)
@@ -82,15 +82,9 @@ def _on_path(path: int, t: QTensor, q: Codes, scale: float, zero_point: int, mac
         return saturate(quantize(x, inverse, zero_point), q.dtype)
 
 
-def inverse_in_double(scale: float) -> npt.NDArray[np.float32]:
+def inverse_in_double(scale: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """float32(1.0 / scale), divided in float64; ``reciprocal`` rounds the scale to float32 first."""
-    return np.asarray(np.float64(1.0) / np.float64(scale), dtype=np.float32)
-
-
-def _is_channels_last(t: QTensor) -> bool:
-    """Whether t lies dense in channels_last order, which a tensor with one channel or one pixel does in two ways."""
-    strides, expected = t.strides, dense_strides(t.shape, channels_last=True)
-    return has_strides(t.int_repr(), expected) if t.size else strides == expected
+    return np.asarray(np.float64(1.0) / np.asarray(scale, np.float64), dtype=np.float32)
 
 
 def _check(tensors: Any, dim: Any) -> list[QTensor]:

@@ -15,8 +15,10 @@ __all__ = [
     "from_memory_order",
     "has_strides",
     "in_memory_order",
+    "is_channels_last",
     "laid_out",
     "like_channels_last",
+    "made_contiguous",
     "new_strides",
     "strides_in_order",
     "strides_of",
@@ -75,10 +77,36 @@ def like_channels_last(array: Array) -> bool:
     return True
 
 
+def is_channels_last(array: Array) -> bool:
+    """Whether 4 dimensions lie dense as channels_last; with one channel, or one pixel, an array may do so in two ways.
+
+    The same as ``is_contiguous(memory_format=torch.channels_last)``: c10 ``Contiguity.h``.
+    """
+    if array.ndim != 4:
+        return False
+    expected = 1
+    for axis in (1, 3, 2, 0):  # C, W, H, N
+        if array.shape[axis] != 1:
+            if array.strides[axis] != expected * array.itemsize:
+                return False
+            expected *= array.shape[axis]
+    return True
+
+
 def has_strides(array: Array, strides: Sequence[int]) -> bool:
     """Whether array has the given strides, in elements; an axis of length 1 may have any."""
     ours = zip(array.shape, strides_of(array), strides, strict=True)
     return array.size == 0 or all(length == 1 or mine == theirs for length, mine, theirs in ours)
+
+
+def made_contiguous(array: Array, *, channels_last: bool = False) -> Array:
+    """PyTorch's ``contiguous``: array itself if it lies dense in that format, else a copy that does.
+
+    So an array with one pixel keeps the strides of channels_last when it is made contiguous: it is both.
+    """
+    strides = dense_strides(array.shape, channels_last=channels_last)
+    dense = is_channels_last(array) if channels_last else has_strides(array, strides)
+    return array if dense else laid_out(array, strides)
 
 
 def in_memory_order(array: Array) -> Array:

@@ -87,7 +87,7 @@ export const fakeQuantize = (x, scale, zeroPoint) => rint(fround(fround(x) * rec
 
 const INT32_CAP = 2147483520; // the largest float32 below 2^31
 const capInt32 = (x) => (x < INT32_CAP ? x : INT32_CAP); // the instruction minps: NaN gives the cap
-const cvtps2dq = (x) => { // float32 -> int32; what int32 does not hold becomes -2^31
+export const cvtps2dq = (x) => { // float32 -> int32; what int32 does not hold becomes -2^31
   const whole = rint(x);
   return whole >= -(2 ** 31) && whole < 2 ** 31 ? whole : -(2 ** 31);
 };
