@@ -18,7 +18,7 @@ NAMES = ("relu6", "clamp", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu",
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "relu6": (),
     "clamp": (-1.0, 1.0),
-    "hardtanh": (),
+    "hardtanh": (-1.0, 1.0),
     "hardswish": (0.1, 3),
     "hardsigmoid": (),
     "leaky_relu": (0.1, 0.1, 3),
@@ -281,6 +281,8 @@ def test_bounds_and_slopes_out_of_reach() -> None:
     for number in (np.nan, 1e39, np.inf):
         with pytest.raises(ValueError, match="negative_slope must be"):
             qlearn.leaky_relu(X, number)
+    with pytest.raises(ValueError, match=r"min_val must not be larger than max_val, got 2.0 and 1.0"):
+        qlearn.hardtanh(X, 2.0)
     with pytest.raises(ValueError, match="min and max must not both be None"):
         qlearn.clamp(X)
 

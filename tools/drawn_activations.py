@@ -55,9 +55,9 @@ def bounds(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
 
 
 def two_bounds(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
-    """``bounds``, none of them None."""
+    """``bounds``, in order and none of them None."""
     low, high = bounds(rng, dtype, scale)
-    return (-np.inf if low is None else low, np.inf if high is None else high)
+    return tuple(sorted((-np.inf if low is None else low, np.inf if high is None else high)))
 
 
 def result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:

@@ -43,8 +43,11 @@ def relu6(x: QTensor, *, machine: Machine | None = None) -> QTensor:
 def hardtanh(x: QTensor, min_val: float = -1.0, max_val: float = 1.0, *, machine: Machine | None = None) -> QTensor:
     """``clamp`` between min_val and max_val: torch.nn.functional.hardtanh (Chapter 11).
 
-    Args, returns, raises: as ``clamp``. Source: ``qclamp.cpp`` hardtanh_quantized_cpu.
+    Args, returns, raises: as ``clamp``, and ValueError if min_val > max_val. Source: ``qclamp.cpp``
+    hardtanh_quantized_cpu.
     """
+    if _float32("min_val", min_val) > _float32("max_val", max_val):
+        raise ValueError(f"min_val must not be larger than max_val, got {min_val} and {max_val}")
     return clamp(x, min_val, max_val, machine=machine)
 
 
