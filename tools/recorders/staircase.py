@@ -42,7 +42,9 @@ def record() -> Arrays:
 
     if not torch.cpu._is_vnni_supported():
         raise SystemExit("the staircase is recorded on a CPU with VNNI")
-    return inputs() | {lane: thresholds(lane) for lane in LANES if lane != "onednn_avx2"} | {"onednn_avx2": on_avx2()}
+    found = inputs() | {lane: thresholds(lane) for lane in LANES if lane != "onednn_avx2"}
+    torch.backends.quantized.engine = "fbgemm"
+    return found | {"onednn_avx2": on_avx2()}
 
 
 def inputs() -> Arrays:
