@@ -17,9 +17,9 @@ CHANNELS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 63, 64, 65, 129)
 
 
 def draw_image(
-    rng: Generator, *, dtype: str | None = None, n: int = 0, layout: str = "", most: int = 24, batches: bool = True
+    rng: Generator, *, dtype: str | None = None, n: int = 0, layout: str = "", most: int = 24, axes: int = 0
 ) -> Operand:
-    """A tensor (N, C, H, W) of about n codes, or (C, H, W), H and W up to most."""
+    """A tensor (N, C, H, W) of about n codes, or (C, H, W), or one of them; H and W up to most."""
     dtype = dtype or str(rng.choice(np.array(["quint8", "qint8", "qint32"]), p=[0.5, 0.4, 0.1]))
     h, w = (int(rng.integers(1, 1 + int(rng.choice([1, 4, most])))) for _ in "hw")
     channels = int(rng.choice(np.array([*CHANNELS, int(rng.integers(1, 200))])))
@@ -29,7 +29,7 @@ def draw_image(
         shape = (0, channels, h, w)
     layout = layout or str(rng.choice(np.array(LAYOUTS), p=[0.3, 0.4, 0.15, 0.1, 0.05]))
     strides = _strides(rng, shape, layout)
-    if not batches or (rng.random() < 0.1 and layout != "channels_last"):
+    if axes == 3 or (not axes and rng.random() < 0.1 and layout != "channels_last"):
         shape, strides = shape[1:], strides[1:]
     return operators.operand(rng, (shape, strides), dtype, operators.scales(rng, 1)[0])
 
@@ -101,6 +101,50 @@ def draw_row(rng: Generator, **options: Any) -> Case:
     stride = None if rng.random() < 0.3 else int(rng.integers(1, 5))
     dilation = int(rng.integers(1, 4)) if rng.random() < 0.4 else 1
     return Case((row,), (kernel, stride, int(rng.integers(0, kernel // 2 + 1)), dilation, bool(rng.random() < 0.3)))
+
+
+def draw_mean(rng: Generator, *, large: bool = False, **options: Any) -> Case:
+    """A tensor of one to five axes, and some of them: often H and W, or the last ones, or all; large for threads."""
+    image = draw_image(rng, **options)
+    if large or rng.random() < 0.1:
+        image = draw_image(rng, **{"most": 60, **options, "n": int(rng.choice([33_000, 60_000, 150_000]))})
+    if rng.random() < 0.3:
+        image = _fewer_or_more(rng, image)
+    ndim = len(image.shape)
+    kind = rng.integers(5)
+    dim: Any = (2, 3) if ndim == 4 else None
+    if kind == 1:
+        dim = tuple(range(int(rng.integers(ndim + 1)) - ndim, 0))
+    elif kind > 1 and ndim:
+        dim = tuple(rng.choice(ndim, int(rng.integers(1, ndim + 1)), replace=False).tolist())
+        dim = dim[0] if len(dim) == 1 and rng.random() < 0.5 else dim
+    if 0 in image.shape:  # not a mean of nothing
+        image, dim = draw_image(rng, **options, axes=3), (0,)
+    return Case((image,), (dim, bool(rng.random() < 0.5)))
+
+
+def _mean_torch(case: Case) -> Answer:
+    import torch
+
+    x, (dim, keepdim) = case.operands[0].torch(), case.args
+    return everything(torch.mean(x, () if dim is None else dim, keepdim))
+
+
+def draw_interpolation(rng: Generator, **options: Any) -> Case:
+    """An image of four axes, and a size or a factor."""
+    image = draw_image(rng, **{"most": 12, "axes": 4, "n": int(rng.choice([100, 1000, 4000])), **options})
+    mode = str(rng.choice(["nearest", "nearest-exact", "bilinear", "bilinear"]))
+    size: Any = _sides(rng, int(rng.choice([3, 12, 40]))) if rng.random() < 0.5 else None
+    if rng.random() < 0.1:
+        size = image.shape[-2:]
+    factor: Any = None
+    if size is None:
+        factor = [
+            float(f) for f in np.where(rng.random(2) < 0.5, rng.choice([1, 2, 3, 0.5, 1.5], 2), rng.uniform(0.3, 4, 2))
+        ]
+        factor = factor[0] if rng.random() < 0.5 else factor
+    align = bool(rng.random() < 0.5) if mode == "bilinear" and rng.random() < 0.7 else None
+    return Case((image,), (size, factor, mode, align))
 
 
 # Shapes: what is called, with what, and which of its results is looked at
@@ -249,5 +293,7 @@ POOLING: dict[str, Operator] = {
     "max_pool2d": _line("max_pool2d", draw_max),
     "avg_pool2d": _line("avg_pool2d", draw_average, elementwise=False),
     "adaptive_avg_pool2d": _line("adaptive_avg_pool2d", draw_adaptive),
+    "mean": Operator(draw_mean, _mean_torch, partial(_qlearn, "mean"), part=0.1, elementwise=False),
+    "interpolate": _line("interpolate", draw_interpolation),
     "shapes": Operator(draw_shape, _shape_torch, _shape_qlearn),
 }

@@ -7,8 +7,10 @@ from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
 from qlearn.elementwise import add, add_relu, mul, mul_relu
 from qlearn.functional import QFunctional
+from qlearn.interpolate import interpolate
 from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
+from qlearn.mean import mean
 from qlearn.network import Network
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
@@ -24,6 +26,7 @@ from qlearn.shapes import (
     squeeze,
     transpose,
     unsqueeze,
+    view,
 )
 
 __all__ = [
@@ -54,11 +57,13 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "interpolate",
     "leaky_relu",
     "linear",
     "linear_relu",
     "max_pool1d",
     "max_pool2d",
+    "mean",
     "mul",
     "mul_relu",
     "mul_scalar",
@@ -74,4 +79,5 @@ __all__ = [
     "squeeze",
     "transpose",
     "unsqueeze",
+    "view",
 ]

@@ -6,7 +6,7 @@ decide which.
 """
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from qlearn.rounding import add_then_round, cvtps2dq, fma_then_round, reciprocal
 from qlearn.shapes import squeeze, unsqueeze
 from qlearn.windows import lengths
 
-__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool1d", "max_pool2d"]
+__all__ = ["adaptive_avg_pool2d", "as_written", "avg_pool2d", "max_pool1d", "max_pool2d", "vectors_first"]
 
 Codes = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -85,7 +85,7 @@ def max_pool2d(
         largest = _largest(largest, axis, seen, nearest=qnnpack)
     if qnnpack:
         return _from_qnnpack(x, largest)
-    return _as_written(x, largest)
+    return as_written(x, largest)
 
 
 def max_pool1d(
@@ -135,9 +135,8 @@ def avg_pool2d(
     clamped to the dtype:
 
     - x channels_last, AVX2 in eights of channels, AVX512 in sixteens: rint(S * m) + zero_point.
-    - x channels_last, the channels left over, all on DEFAULT, and qint32: rint(S * r + zero_point), where r is m
-      inverted twice, 1 / (1 / m).
-    - any other x: rint(S * m + zero_point), 1 / n divided in float64 and then rounded.
+    - x channels_last, the channels left over, all on DEFAULT, and qint32: rint(S * m + zero_point).
+    - any other x: the same, 1 / n divided in float64 and then rounded, which differs for n above 2**24 alone.
     - the engine qnnpack, quint8 without ceil_mode: rint(S * m) + zero_point with m = scale / (scale * n). There n is
       always the whole kernel: count_include_pad and divisor_override change nothing.
 
@@ -176,10 +175,10 @@ def avg_pool2d(
         n = np.asarray(_divisor(divisor_override))
     s = _sums_of_differences(x, spans)
     if not is_channels_last(x.int_repr()):
-        return _as_written(x, _quantized(quantize_in_int32, x, s, inverse_in_double(n)))
-    body = _quantized(quantize_round_then_add, x, s, reciprocal(n))
-    tail = _quantized(quantize_add_then_round, x, s, inverted_twice(reciprocal(n)))
-    return _as_written(x, _vectors_first(body, tail, 0 if x.dtype == "qint32" else VECTOR[machine.capability]))
+        return as_written(x, _quantized(x, quantize_in_int32, inverse_in_double(n), s))
+    m = inverse_of_count(n)
+    body, tail = (partial(_quantized, x, average, m) for average in (quantize_round_then_add, quantize_add_then_round))
+    return as_written(x, vectors_first(s, 0 if x.dtype == "qint32" else VECTOR[machine.capability], body, tail))
 
 
 def adaptive_avg_pool2d(x: QTensor, output_size: Lengths, *, machine: Machine | None = None) -> QTensor:
@@ -188,9 +187,8 @@ def adaptive_avg_pool2d(x: QTensor, output_size: Lengths, *, machine: Machine | 
     Window i of an axis reaches from floor(i * length / size) to ceil((i + 1) * length / size), computed in float32.
     With n pixels in a window kh * kw, and S the int32 sum of q - zero_point, all in float32:
 
-    - x channels_last, AVX2 and AVX512, in eights of channels: rint(fma(S, r, zero_point)), where r is 1 / n inverted
-      twice.
-    - x channels_last, the channels left over, all on DEFAULT, and qint32: rint(S * r + zero_point).
+    - x channels_last, AVX2 and AVX512, in eights of channels: rint(fma(S, m, zero_point)) with m = 1 / n.
+    - x channels_last, the channels left over, all on DEFAULT, and qint32: rint(S * m + zero_point).
     - any other x: rint(sum(q) * ((1 / kh) / kw)), of the codes as they are: no zero point, no clamp.
     - the engine qnnpack, quint8, if size divides the length on both axes and is not both lengths: ``avg_pool2d`` with
       the kernel and the stride length / size.
@@ -220,13 +218,12 @@ def adaptive_avg_pool2d(x: QTensor, output_size: Lengths, *, machine: Machine | 
     kh, kw = (_counts(span, n, 0) for span, n in zip(spans, within, strict=True))
     if not is_channels_last(x.int_repr()):
         s = _sums(x.int_repr(), spans).astype(np.float32)  # of the codes
-        return _as_written(x, _quantized(quantize_in_int32, x, s, inverse_of_sides(kh, kw), 0))
+        return as_written(x, _quantized(x, quantize_in_int32, inverse_of_sides(kh, kw), s, zero_point=0))
     s = _sums_of_differences(x, spans)
-    r = inverted_twice(reciprocal(np.multiply.outer(kh, kw)))
-    body = _quantized(fma_then_round, x, s, r)
-    tail = _quantized(quantize_add_then_round, x, s, r)
+    m = inverse_of_count(np.multiply.outer(kh, kw))
+    body, tail = (partial(_quantized, x, average, m) for average in (fma_then_round, quantize_add_then_round))
     vectors = x.dtype != "qint32" and machine.capability != "DEFAULT"
-    return _as_written(x, _vectors_first(body, tail, EIGHT if vectors else 0))
+    return as_written(x, vectors_first(s, EIGHT if vectors else 0, body, tail))
 
 
 # The steps
@@ -237,9 +234,9 @@ def quantize_in_int32(s: Floats, m: Floats, zero_point: int) -> Codes:
     return cvtps2dq(add_then_round(s * m, zero_point))
 
 
-def inverted_twice(m: Floats) -> Floats:
-    """1 / (1 / m) in float32, as the kernels hand on m: as the scale 1 / m, which FBGEMM then inverts."""
-    return reciprocal(reciprocal(m))
+def inverse_of_count(n: npt.ArrayLike) -> Floats:
+    """1 / n in float32. The kernels hand on 1 / m as a scale, which FBGEMM inverts: that gives m again, for every m."""
+    return reciprocal(n)
 
 
 def inverse_of_sides(kh: Ints, kw: Ints) -> Floats:
@@ -253,27 +250,24 @@ def inverse_of_scales(scale: float, n: int) -> Floats:
     return np.asarray(narrow / (narrow * np.float32(n)))
 
 
-def _quantized(average: Average, x: QTensor, s: Floats, m: Floats, zero_point: int | None = None) -> Codes:
+def vectors_first(a: Floats, vector: int, body: Callable[[Floats], Codes], tail: Callable[[Floats], Codes]) -> Codes:
+    """(..., C, H, W): body of the whole vectors of channels, tail of those left over."""
+    channels = a.shape[-3] // vector * vector if vector else 0
+    return np.concatenate([body(a[..., :channels, :, :]), tail(a[..., channels:, :, :])], axis=-3)
+
+
+def _quantized(x: QTensor, average: Average, m: Floats, s: Floats, zero_point: int | None = None) -> Codes:
     """Codes of s * m, clamped to x's dtype; the zero point is x's if none is given."""
     with np.errstate(over="ignore", invalid="ignore"):
         return saturate(average(s, m, x.q_zero_point() if zero_point is None else zero_point), DTYPES[x.dtype])
 
 
-def _vectors_first(body: Codes, tail: Codes, vector: int) -> Codes:
-    """(..., C, H, W): body for the whole vectors of channels, tail for those left over."""
-    channels = body.shape[-3] // vector * vector if vector else 0
-    return np.concatenate([body[..., :channels, :, :], tail[..., channels:, :, :]], axis=-3)
-
-
 def _qnnpack_average(x: QTensor, spans: list[Ints], kernel: tuple[int, ...]) -> QTensor:
     """qnnpack's average pool; what it sees of the padding is the zero point, so it adds nothing to the sum."""
     _check_qnnpack(x, kernel)
-    with np.errstate(under="ignore"):
-        scale = np.float32(x.q_scale())
-    if scale < np.finfo(np.float32).tiny:
-        raise ValueError(f"x.q_scale() must be a normal float32 on the engine qnnpack, got {x.q_scale()}")
+    check_normal_scale(x)
     m = inverse_of_scales(x.q_scale(), kernel[0] * kernel[1])
-    codes = _quantized(quantize_round_then_add, x, _sums_of_differences(x, spans), m)
+    codes = _quantized(x, quantize_round_then_add, m, _sums_of_differences(x, spans))
     return _from_qnnpack(x, codes)
 
 
@@ -347,7 +341,7 @@ def _out_shape(
     return (*x.shape[:-2], *out)
 
 
-def _as_written(x: QTensor, codes: Codes) -> QTensor:
+def as_written(x: QTensor, codes: Codes) -> QTensor:
     """A new tensor of the codes (..., C, H, W), where PyTorch's kernels put them.
 
     A dense channels_last x goes through a kernel that writes N, H, W, C in this order. If x has one pixel, its strides
@@ -355,7 +349,7 @@ def _as_written(x: QTensor, codes: Codes) -> QTensor:
     """
     q = x.int_repr()
     if not is_channels_last(q):
-        return _new(x, np.ascontiguousarray(codes))
+        return _new(x, laid_out(codes, dense_strides(codes.shape)))
     written = np.ascontiguousarray(np.moveaxis(codes, 1, -1))
     strides = dense_strides(codes.shape, channels_last=like_channels_last(q))
     return _new(x, np.lib.stride_tricks.as_strided(written, codes.shape, [s * written.itemsize for s in strides]))
@@ -384,6 +378,13 @@ def _check_qnnpack(x: QTensor, kernel: Sides) -> None:
         raise ValueError(f"x must have 4 dimensions on the engine qnnpack: N, C, H and W, got shape {x.shape}")
     if kernel == (1, 1):
         raise ValueError("kernel_size must be more than one pixel on the engine qnnpack, got 1, 1")
+
+
+def check_normal_scale(x: QTensor) -> None:
+    """Refuse a scale that qnnpack's averages do not take."""
+    with np.errstate(under="ignore"):
+        if np.float32(x.q_scale()) < np.finfo(np.float32).tiny:
+            raise ValueError(f"x.q_scale() must be a normal float32 on the engine qnnpack, got {x.q_scale()}")
 
 
 def _check_image(x: QTensor) -> None:

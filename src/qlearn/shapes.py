@@ -17,6 +17,7 @@ from qlearn.elementwise import check_per_tensor
 from qlearn.layout import dense_strides, laid_out, like_channels_last, made_contiguous
 
 __all__ = [
+    "axes_of",
     "channel_shuffle",
     "chunk",
     "contiguous",
@@ -28,6 +29,7 @@ __all__ = [
     "squeeze",
     "transpose",
     "unsqueeze",
+    "view",
 ]
 
 Codes = npt.NDArray[Any]
@@ -55,6 +57,19 @@ def reshape(x: QTensor, shape: Sequence[int]) -> QTensor:
     return _like(x, _strided(x.int_repr(), wanted, strides))
 
 
+def view(x: QTensor, shape: Sequence[int]) -> QTensor:
+    """x.view(shape): ``reshape``, where x's strides allow the new shape without a copy (Chapter 10).
+
+    Raises:
+        TypeError: as ``reshape``.
+        ValueError: as ``reshape``, and where it would have to copy.
+    """
+    reshaped = reshape(x, shape)
+    if _view_strides(x, reshaped.shape) is None:
+        raise ValueError(f"x of shape {x.shape} and strides {x.strides} has no view of shape {reshaped.shape}: reshape")
+    return reshaped
+
+
 def flatten(x: QTensor, start_dim: int = 0, end_dim: int = -1) -> QTensor:
     """torch.flatten: the axes from start_dim to end_dim as one, in their order, by ``reshape`` (Chapter 10).
 
@@ -79,7 +94,7 @@ def permute(x: QTensor, dims: Sequence[int]) -> QTensor:
         ValueError: x is per channel, dims are not each axis once.
     """
     check_per_tensor("x", x)
-    order = [_axis("dims", dim, x.ndim) for dim in _integers("dims", dims)]
+    order = axes_of("dims", dims, x.ndim)
     if sorted(order) != list(range(x.ndim)):
         raise ValueError(f"dims must name each of the {x.ndim} axes once, got {tuple(dims)}")
     return _like(x, x.int_repr().transpose(order))
@@ -105,7 +120,7 @@ def squeeze(x: QTensor, dim: int | Sequence[int] | None = None) -> QTensor:
     check_per_tensor("x", x)
     named = list(range(x.ndim))
     if dim is not None:
-        named = [_axis("dim", d, max(x.ndim, 1)) for d in (dim if isinstance(dim, Sequence) else (dim,))]
+        named = axes_of("dim", dim if isinstance(dim, Sequence) else (dim,), max(x.ndim, 1))
     return _like(x, x.int_repr().squeeze(tuple(d for d in named if d < x.ndim and x.shape[d] == 1)))
 
 
@@ -287,10 +302,16 @@ def _integers(name: str, values: Any) -> list[int]:
 
 
 def _axis(name: str, dim: Any, ndim: int) -> int:
-    (axis,) = _integers(name, [dim])
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"{name} must be in [{-ndim}, {ndim}), got {axis}")
-    return axis % ndim
+    return axes_of(name, [dim], ndim)[0]
+
+
+def axes_of(name: str, dims: Sequence[int], ndim: int) -> list[int]:
+    """Axes from 0 to ndim - 1, of integers that may count from the end, or an error that names the argument."""
+    axes = _integers(name, dims)
+    for axis in axes:
+        if not -ndim <= axis < ndim:
+            raise ValueError(f"{name} must be in [{-ndim}, {ndim}), got {axis}")
+    return [axis % ndim for axis in axes]
 
 
 def _strided(codes: Codes, shape: Shape, strides: Shape) -> Codes:
