@@ -5,7 +5,7 @@ import { clamp, cvtps2dq, fma32, fround, reciprocal, rint } from "./arithmetic.j
 // whether the weight is quantized per channel.
 
 const single = (acc) => fround(acc); // beyond 2^24 not every integer is a float32
-const code = (whole) => (whole > 0 ? Math.min(whole, 255) : 0); // NaN becomes 0
+const code = (whole, nan = 0) => (Number.isNaN(whole) ? nan : clamp(whole, 0, 255));
 
 export function fbgemm({ sx, sw, bias, s, z, channel }) {
   const [t, b] = [fround(fround(sx) * fround(sw)), fround(bias)];
@@ -22,17 +22,17 @@ export function qnnpack({ sx, sw, bias, s, z }) {
 
 const twiceInverted = (scale) => reciprocal(1 / scale); // 1 / float32(1 / s), the inner division in float64
 
-// What oneDNN takes for real numbers: their quantization, after `real` has made one of an accumulator.
-function onednn({ sw, s, z, channel }, make) {
+// What oneDNN has: `make` gives the real number of an accumulator, which then is quantized; `nan` is the code of NaN.
+function onednn({ sw, s, z, channel }, make, nan) {
   const real = make(channel ? reciprocal(reciprocal(sw)) : twiceInverted(sw));
   const r = reciprocal(twiceInverted(s));
-  return (acc) => code(rint(fround(fround(real(single(acc)) * r) + z)));
+  return (acc) => code(rint(fround(fround(real(single(acc)) * r) + z)), nan);
 }
 
 // oneDNN on a CPU with VNNI: the accumulator is multiplied by one scale after the other.
 export function onednnVnni(p) {
   const [x, b] = [twiceInverted(p.sx), fround(p.bias)];
-  return onednn(p, (w) => (a) => fround(fround(fround(a * x) * w) + b));
+  return onednn(p, (w) => (a) => fround(fround(fround(a * x) * w) + b), 255);
 }
 
 // oneDNN's kernels for AVX2: by the product of the scales.
