@@ -13,7 +13,7 @@ import traitlets
 from .. import recordings
 from .base import Widget, between, module
 
-NAMES = ("0.05 × 0.02", "0.037 × 0.0185", "0.8226 × 0.0659", "1/16 × 1/32")
+NAMES = ("0.05 × 0.02", "0.037 × 0.0185", "0.8226 × 0.065", "1/16 × 1/32")
 """What the recorded pairs of scales are called, the input's and the weight's."""
 LANES = ("fbgemm", "onednn", "onednn_avx2", "qnnpack")
 """Whose thresholds are recorded: engines, oneDNN's on a CPU with VNNI and without."""
