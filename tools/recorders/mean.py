@@ -69,4 +69,4 @@ def tied(seed: int, shape: tuple[int, ...], dim: tuple[int, ...]) -> npt.NDArray
     n = int(np.prod([shape[axis] for axis in dim]))
     short = (n // 2 - codes.sum(dim, keepdims=True)) % n
     index = np.arange(n).reshape([length if axis in dim else 1 for axis, length in enumerate(shape)])
-    return (codes + (index < short)).astype(np.uint8)
+    return np.asarray(codes + (index < short), np.uint8)
