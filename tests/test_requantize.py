@@ -28,7 +28,11 @@ MUTANTS = [
     ("fbgemm", "cvtps2dq(y).astype(np.int64) + zero_point", "cvtps2dq(y + np.float32(zero_point)).astype(np.int64)"),
     ("fbgemm", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
     ("fbgemm", "zero_point if relu else 0, 255", "0, 255"),
-    ("qnnpack", "(acc + b).astype(np.float32) * multiplier", "(acc + bias / (w_scale * x_scale)) * multiplier"),
+    (
+        "qnnpack",
+        "(to_int32(acc) + b).astype(np.float32) * multiplier",
+        "(acc + bias / (w_scale * x_scale)) * multiplier",
+    ),
     ("qnnpack", "* np.float32(x_scale)) * reciprocal(scale)", "* np.float32(x_scale)) / np.float32(scale)"),
     ("qnnpack", "np.float32(x_scale)) * reciprocal(scale)", "(np.float32(x_scale) * reciprocal(scale)))"),
     ("qnnpack", "cvtps2dq(y).astype(np.int64) + zero_point", "cvtps2dq(y + np.float32(zero_point)).astype(np.int64)"),
@@ -42,7 +46,7 @@ MUTANTS = [
     ("onednn", "add_then_round(y, zero_point)", "np.rint(y.astype(float) + zero_point)"),
     ("onednn", "_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
     ("onednn", "else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
-    ("onednn", "np.maximum(y, np.float32(0)) if relu else y", "y"),
+    ("onednn", "np.where(y > 0, y, np.float32(0)) if relu else y", "y"),
     ("grouped", "/ _twice_inverted(scale)", "* reciprocal(_twice_inverted(scale))"),
     (
         "grouped",
@@ -134,9 +138,9 @@ def test_saturation_is_needed(engine: str, monkeypatch: pytest.MonkeyPatch) -> N
         patch.setattr(conv, "saturation_loss", lambda x, w: accumulate.saturation_loss(x[..., 1:], w[:, 1:]))
         assert wrong() > 0
     with monkeypatch.context() as patch:  # fbgemm's padding and pairs for onednn, and the other way round
-        other = {"fbgemm": "onednn_avx2", "onednn": "fbgemm"}[engine]
+        other = {"fbgemm": "channels", "onednn": "taps"}[engine]
         right = conv.loss
-        patch.setattr(conv, "loss", lambda x, weight, g, kernels: right(x, weight, g, other))
+        patch.setattr(conv, "loss", lambda x, weight, g, pairs: right(x, weight, g, other))
         assert wrong() > 0
 
 

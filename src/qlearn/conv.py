@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn import requantize
-from qlearn.accumulate import saturation_loss
+from qlearn.accumulate import saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
+from qlearn.kernels import kernel_of
 from qlearn.layout import dense_strides, laid_out
-from qlearn.linear import check_bias, check_onednn, check_symmetric, check_weight, check_x, w_scales, w_zero_points
+from qlearn.linear import check_bias, check_weight, check_x, w_scales
 from qlearn.machine import Machine
 from qlearn.windows import Geometry, accumulate, columns, geometry, matrices, windows
 
@@ -193,92 +194,28 @@ def _conv(
     g = geometry(n, x.shape, weight.shape, *where)
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
     real_bias = check_bias(bias, weight.shape[0])
-    kernels = kernels_of(machine, weight, g)
-    if kernels.startswith("onednn"):
-        check_symmetric(weight)
-        check_onednn(machine)
-    if kernels == "fbgemm":
-        check_memory(machine, weight, g)
+    kernel = kernel_of(machine, weight, g)
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
-    if kernels == "onednn_avx2" or (kernels == "fbgemm" and (not machine.vnni or is_depthwise(weight, g))):
-        acc -= loss(x, weight, g, kernels)
-    step = getattr(requantize, kernels)
-    last = step(acc, real_bias, x.q_scale(), w_scales(weight), scale, zero_point, relu=relu)  # (N, *out, M)
+    if kernel.pairs:
+        acc = to_int32(acc) - loss(x, weight, g, kernel.pairs)
+    steps = getattr(requantize, kernel.steps)
+    parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
+    last = requantize.in_pieces(steps, acc, *parameters, relu=relu)  # (N, *out, M)
     codes = np.moveaxis(last, -1, 1)
     return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, "quint8")
 
 
-def kernels_of(machine: Machine, weight: QTensor, g: Geometry) -> str:
-    """Whose kernels the engine uses, as a function of ``qlearn.requantize``.
-
-    x86 takes oneDNN's with VNNI, up to 100 groups and weight zero points of 0. Without VNNI, oneDNN has kernels for one
-    group, for channels a group that are multiples of 4 on both sides, and for depthwise convolutions in one or two
-    dimensions; else it runs its reference.
-    """
-    engine = machine.engine
-    if engine == "x86":
-        engine = "onednn" if machine.vnni and g.groups <= 100 and not w_zero_points(weight).any() else "fbgemm"
-    if engine != "onednn":
-        return engine
-    if machine.vnni:
-        return "onednn_vnni"
-    into, out_of = channels_a_group(weight, g)
-    depthwise = into == out_of == 1 and len(g.kernel) < 3
-    return "onednn_avx2" if g.groups == 1 or depthwise or (into % 4 == 0 == out_of % 4) else "onednn_reference"
-
-
-def is_depthwise(weight: QTensor, g: Geometry) -> bool:
-    """Whether FBGEMM takes its depthwise kernel, which saturates to 16 bits on any CPU: takeDepthWiseFastPath."""
-    into, out_of = channels_a_group(weight, g)
-    return (
-        (into == 1 and out_of in (1, 2) and g.groups % 8 == 0)
-        and (len(g.kernel) > 1 and g.kernel[-1] == g.kernel[-2] and all(k in (3, 5, 7) for k in g.kernel))
-        and all(s in (1, 2) for s in g.stride)
-        and all(d == 1 for d in g.dilation)
-        and all(p == (k - 1) // 2 for p, k in zip(g.padding, g.kernel, strict=True))
-    )
-
-
-def check_memory(machine: Machine, weight: QTensor, g: Geometry) -> None:
-    """Refuse the shapes for which FBGEMM writes outside its memory: its results there are anything, or a crash.
-
-    Its kernel for 2 or 4 channels a group takes as many groups at once as fill a vector, 8 channels with AVX2 and 16
-    with AVX-512, and does not mind a rest (fbgemmOptimizedGConv). Its depthwise kernel in three dimensions is for
-    3 x 3 x 3 only.
-    """
-    into, out_of = channels_a_group(weight, g)
-    at_once = 16 if machine.vnni or machine.capability == "AVX512" else 8  # channels
-    small = len(g.kernel) > 1 and set(g.kernel) == {3} and set(g.padding) == {1} == set(g.dilation)
-    if small and into == out_of and into in (2, 4) and g.stride[-1] == g.stride[-2] <= 2:
-        together = at_once // into
-        if g.groups > together and g.groups % together:
-            raise NotImplementedError(
-                f"groups must be a multiple of {together} for {into} channels a group and kernel 3 on FBGEMM, whose "
-                f"kernel writes outside its memory otherwise, got {g.groups}"
-            )
-    if len(g.kernel) == 3 and set(g.kernel) != {3} and is_depthwise(weight, g):
-        raise NotImplementedError(
-            f"weight must have kernel (3, 3, 3) to be convolved depthwise in three dimensions on FBGEMM, whose kernel "
-            f"writes outside its memory otherwise, got {g.kernel}"
-        )
-
-
-def channels_a_group(weight: QTensor, g: Geometry) -> tuple[int, int]:
-    """Input and output channels of one group."""
-    return weight.shape[1], weight.shape[0] // g.groups
-
-
-def loss(x: QTensor, weight: QTensor, g: Geometry, kernels: str) -> Ints:
+def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints:
     """What 16-bit saturation takes from the sums (``accumulate.saturation_loss``), shape (N, *out, M).
 
-    FBGEMM pairs neighbours among all taps and channels, (tap, channel) with the channel fastest, and pads x with its
-    zero point. oneDNN pairs channels at each tap, and pads with nothing.
+    Pairs of taps, FBGEMM's, are neighbours among all (tap, channel) with the channel fastest, and x is padded with its
+    zero point. Pairs of channels, oneDNN's, are neighbours at one tap, and x is padded with nothing.
     """
     codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point()
-    if kernels == "onednn_avx2":
+    if pairs == "channels":
         codes, w, fill = even(codes, g.groups), even(w, 1), 0
-    lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g))
+    lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g.groups))
     return np.moveaxis(lost, 0, 1).reshape(x.shape[0], *g.out, weight.shape[0])
 
 

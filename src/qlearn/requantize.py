@@ -5,23 +5,49 @@ bias, scales, zero point and rounding, and oneDNN one for each kind of kernel, s
 The output channels are the last axis. All steps are float32, each rounded once, unless said.
 """
 
+from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from qlearn.accumulate import to_int32
 from qlearn.rounding import add_then_round, cvtps2dq, fma, reciprocal, saturate
 
-__all__ = ["fbgemm", "onednn_avx2", "onednn_linear_scale", "onednn_reference", "onednn_vnni", "qnnpack"]
+__all__ = [
+    "fbgemm",
+    "in_pieces",
+    "onednn_avx2",
+    "onednn_gemm",
+    "onednn_linear_scale",
+    "onednn_reference",
+    "onednn_vnni",
+    "qnnpack",
+]
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
+Sums = npt.NDArray[Any]
+Step = Callable[..., Codes]
 Scales = npt.NDArray[np.floating[Any]]
 
 
+PIECE = 2**15  # elements that are requantized at once, so that the steps find them in the cache
+
+
+def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
+    """``step(acc, *parameters, relu=relu)`` for one of the functions below."""
+    rows = acc.reshape(prod(acc.shape[:-1]), acc.shape[-1])
+    codes = np.empty(rows.shape, np.uint8)
+    some = max(1, PIECE // max(1, acc.shape[-1]))
+    for i in range(0, len(rows), some):
+        codes[i : i + some] = step(rows[i : i + some], *parameters, relu=relu)
+    return codes.reshape(acc.shape)
+
+
 def fbgemm(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """The engine fbgemm, and x86 where it uses FBGEMM (Chapter 6).
 
@@ -30,7 +56,7 @@ def fbgemm(
     ``qlinear.cpp`` PackedLinearWeight::apply_impl; FBGEMM ``QuantUtilsAvx2.cc`` requantizeOutputProcessingAvx2.
 
     Args:
-        acc: sums of (x - x_zero_point) * (w - w_zero_point), shape (..., M).
+        acc: sums of (x - x_zero_point) * (w - w_zero_point), int32, or float32 where all fit; shape (..., M).
         bias: shape (M,).
         x_scale: of the input.
         w_scale: of the weight: shape () per tensor, (M,) per channel.
@@ -48,7 +74,7 @@ def fbgemm(
 
 
 def qnnpack(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """The engine qnnpack: the bias becomes an integer first (Chapter 6).
 
@@ -68,28 +94,44 @@ def qnnpack(
         if refused.any():
             wrong = np.asarray(multiplier)[refused].flat[0]
             raise ValueError(f"scale must give a normal x_scale * w_scale / scale on the engine qnnpack, got {wrong}")
-        return _round_then_add((acc + b).astype(np.float32) * multiplier, zero_point, relu=relu)
+        return _round_then_add((to_int32(acc) + b).astype(np.float32) * multiplier, zero_point, relu=relu)
 
 
 def onednn_vnni(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
-    """oneDNN on a CPU with AVX512_VNNI: real numbers first, then their quantization (Chapter 6).
+    """oneDNN's kernels for AVX-512: real numbers first, then their quantization (Chapter 6).
 
     PyTorch inverts each scale twice on the way: R(s) = 1 / float32(1 / s), the inner division in float64.
-    y = (acc * R(x_scale)) * w_scale + bias; relu takes max(y, 0); clamp(rint(y * (1 / R(scale)) + zero_point)). Source:
-    ``qlinear.cpp`` PackedLinearWeightsOnednn::apply_impl, ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl.
+    y = (acc * R(x_scale)) * w_scale + bias; relu takes max(y, 0); clamp(rint(y * (1 / R(scale)) + zero_point)). NaN,
+    which only a bias brings in, gives 255, with relu zero_point. Source: ``qlinear.cpp``
+    PackedLinearWeightsOnednn::apply_impl, ``qconv.cpp`` PackedConvWeightsOnednn::apply_impl; oneDNN
+    ``jit_brgemm_kernel.cpp``, ``jit_avx512_core_x8s8s32x_conv_kernel.cpp``.
 
     Args, returns: as ``fbgemm``; w_scale as oneDNN has it: float32 of the weight's in a convolution,
     ``onednn_linear_scale`` of it in a linear layer.
     """
     with _quiet():
         y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
-        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point)
+        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point, nan=255)
+
+
+def onednn_gemm(
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """oneDNN's kernel that multiplies matrices, on AVX-512: ``onednn_vnni`` with the y of ``onednn_avx2`` (Chapter 7).
+
+    Source: oneDNN ``jit_gemm_x8s8s32x_convolution_utils.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """
+    with _quiet():
+        y = acc.astype(np.float32) * (_twice_inverted(x_scale) * w_scale.astype(np.float32)) + bias
+        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point, nan=255)
 
 
 def onednn_avx2(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """oneDNN's kernels for AVX2: ``onednn_vnni`` with y = acc * (R(x_scale) * w_scale) + bias (Chapter 6).
 
@@ -104,9 +146,11 @@ def onednn_avx2(
 
 
 def onednn_reference(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
+
+    Its relu multiplies what is not positive by 0, so that -inf becomes NaN, and NaN 0.
 
     Source: oneDNN ``ref_convolution_int8.cpp``.
 
@@ -114,7 +158,8 @@ def onednn_reference(
     """
     with _quiet():
         y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
-        return _add_then_round(_relu(y, relu) / _twice_inverted(scale), zero_point)
+        y = np.where(y > 0, y, y * np.float32(0)) if relu else y
+        return _add_then_round(y / _twice_inverted(scale), zero_point)
 
 
 def onednn_linear_scale(w_scale: Scales) -> Floats:
@@ -128,12 +173,14 @@ def onednn_linear_scale(w_scale: Scales) -> Floats:
 
 
 def _relu(y: Floats, relu: bool) -> Floats:
-    return np.maximum(y, np.float32(0)) if relu else y
+    """max(y, 0) as the instruction maxps has it: NaN gives 0."""
+    return np.where(y > 0, y, np.float32(0)) if relu else y
 
 
-def _add_then_round(y: Floats, zero_point: int) -> Codes:
+def _add_then_round(y: Floats, zero_point: int, nan: int = 0) -> Codes:
     """rint(y + zero_point) in the range of 8 bits."""
-    return saturate(add_then_round(y, zero_point), np.uint8)
+    rounded = add_then_round(y, zero_point)
+    return saturate(np.where(np.isnan(rounded), np.float32(nan), rounded), np.uint8)
 
 
 def _quiet() -> np.errstate:
