@@ -13,7 +13,7 @@ import qlearn
 from drawn_layers import KINDS, Layer, answer, draw_conv, sound
 from layers import ENGINES, differing, machine_of, recorded_machine, same_layers
 from oracle import ask, compare, unavailable
-from qlearn import Machine, QTensor, conv, recordings, windows
+from qlearn import Machine, QTensor, conv, recordings
 from qlearn.kernels import Kernel, kernel_of
 from strategies import bad_scales, not_integers, outside
 
@@ -176,23 +176,6 @@ def test_recorded(capability: str) -> None:
                     ours = f(x, weight, r[f"{shape}/bias"], stride, padding, dilation, groups, *to, machine=machine)
                     compare("conv, recorded", ours.int_repr(), r[key], key)
     assert seen == r.keys()
-
-
-def test_a_convolution_is_a_sum_over_windows() -> None:
-    """Against plain loops over integers, on the default machine, which does not saturate."""
-    rng = np.random.default_rng(1)
-    for groups, channels, outputs in ((1, 3, 4), (2, 4, 6), (5, 5, 5)):
-        x, w = rng.integers(0, 256, (2, channels, 6, 5)), rng.integers(-128, 128, (outputs, channels // groups, 3, 2))
-        qx, qw = QTensor(x.astype(np.uint8), 1.0, 7, "quint8"), QTensor(w.astype(np.int8), 1.0, 0, "qint8")
-        g = windows.geometry(2, x.shape, w.shape, (2, 1), (1, 0), (1, 2), groups)
-        padded = np.pad(x - 7, ((0, 0), (0, 0), (1, 1), (0, 0)))
-        expected = np.zeros((2, *g.out, outputs), int)
-        for b, i, j, m, c, r, s in np.ndindex(2, *g.out, outputs, channels // groups, 3, 2):
-            seen = padded[b, m // (outputs // groups) * (channels // groups) + c, 2 * i + r, j + 2 * s]
-            expected[b, i, j, m] += seen * w[m, c, r, s]
-        assert np.array_equal(windows.accumulate(qx, qw, g), expected)
-        out = qlearn.conv2d(qx, qw, None, (2, 1), (1, 0), (1, 2), groups, 1024.0, 9)
-        assert np.array_equal(out.int_repr(), np.moveaxis(np.clip(np.rint(expected / 1024) + 9, 0, 255), -1, 1))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -31,7 +31,11 @@ MUTANTS = [
     ("fbgemm", "cvtps2dq(y).astype(np.int64) + zero_point", "cvtps2dq(y + np.float32(zero_point)).astype(np.int64)"),
     ("fbgemm", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
     ("fbgemm", "zero_point if relu else 0, 255", "0, 255"),
-    ("qnnpack", "(acc + b).astype(np.float32) * multiplier", "(acc + bias / (w_scale * x_scale)) * multiplier"),
+    (
+        "qnnpack",
+        "(to_int32(acc) + b).astype(np.float32) * multiplier",
+        "(acc + bias / (w_scale * x_scale)) * multiplier",
+    ),
     ("qnnpack", "* np.float32(x_scale)) * reciprocal(scale)", "* np.float32(x_scale)) / np.float32(scale)"),
     ("qnnpack", "np.float32(x_scale)) * reciprocal(scale)", "(np.float32(x_scale) * reciprocal(scale)))"),
     ("qnnpack", "cvtps2dq(y).astype(np.int64) + zero_point", "cvtps2dq(y + np.float32(zero_point)).astype(np.int64)"),

@@ -1,48 +1,86 @@
 """Exact sums of integer products, through BLAS; and what 16-bit saturation takes from them (Chapter 6).
 
-NumPy multiplies integer matrices without BLAS, slowly. Floating point is as exact, where no partial sum can leave the
-integers that it holds: ``float_type`` proves it for each product.
+NumPy multiplies integer matrices without BLAS, slowly. float32 is as exact where no partial sum can leave the integers
+that it holds: ``is_exact`` proves it for a matrix of weights. Where it cannot, the sum is cut into parts that it can.
 """
 
-from typing import Any
+from itertools import count, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["float_type", "saturation_loss", "sums_of_products", "to_int32"]
+__all__ = ["Factor", "factor", "is_exact", "saturation_loss", "sums_of_products", "to_int32"]
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 INT16 = np.iinfo(np.int16)
 
 
-def float_type(x: Array, w: Array) -> type[np.float32] | type[np.float64]:
-    """The narrowest float dtype in which x @ w is exact, whatever the order of the additions (Chapter 6).
+def is_exact(w: Array, largest: int) -> bool:
+    """Whether float32 gives x @ w exactly for all integers abs(x) <= largest, in any order of additions (Chapter 6).
 
-    float32 holds every integer up to 2**24. A partial sum of sum_k x_k * w_k is at most max(abs(x)) * sum_k abs(w_k).
-    Where that is at most 2**24 for every column of w, no partial sum is rounded. float64 holds the integers up to
-    2**53: more than 2**36 products of 9-bit integers.
+    float32 holds every integer up to 2**24. A partial sum of sum_k x_k * w_k is at most largest * sum_k abs(w_k). Where
+    that is at most 2**24 for every column of w, no partial sum is rounded.
 
     Args:
-        x: integers, shape (..., B, K).
         w: integers, shape (..., K, M).
+        largest: of abs(x).
     """
-    largest = max(int(x.max(initial=0)), -int(x.min(initial=0)))
-    columns = np.abs(w.astype(np.int64)).sum(axis=-2)  # (..., M)
-    return np.float32 if largest * int(columns.max(initial=0)) <= 2**24 else np.float64
+    columns = np.abs(w.astype(np.int32)).sum(axis=-2, dtype=np.int64)  # (..., M)
+    return largest * int(columns.max(initial=0)) <= 2**24
 
 
-def sums_of_products(x: Array, w: Array) -> Ints:
-    """x @ w in int32, exact up to int32's own wrapping: (..., B, K) @ (..., K, M) -> (..., B, M) (Chapter 6)."""
-    kind = float_type(x, w)
-    return to_int32(np.matmul(x.astype(kind), w.astype(kind)))
+class Factor(NamedTuple):
+    """The right factor of exact products, and where its rows are cut into parts that float32 multiplies exactly."""
+
+    w: Floats  # (G, K, M), whole numbers
+    cuts: tuple[int, ...]  # 0, ..., K
+
+    @property
+    def dtype(self) -> type[np.float32] | type[np.int32]:
+        """Of the sums: float32 where there is one part, and all of them fit; else int32."""
+        return np.float32 if len(self.cuts) == 2 else np.int32
+
+
+def factor(w: Array, largest: int) -> Factor:
+    """w, integers of shape (G, K, M), as the right factor of x with abs(x) <= largest, in as few parts as are exact."""
+    inner = w.shape[-2]
+    for n in count(1):
+        cuts = tuple(inner * i // n for i in range(n + 1))
+        if all(is_exact(w[..., a:b, :], largest) for a, b in pairwise(cuts)):
+            break
+        if n >= inner:
+            raise ValueError(f"largest * abs(w) must be at most 2**24, got {largest} and {np.abs(w).max()}")
+    return Factor(np.ascontiguousarray(w, np.float32), cuts)
+
+
+def sums_of_products(x: Floats, f: Factor, out: Array | None = None) -> Array:
+    """x @ w, exact up to int32's own wrapping: (G, B, K) @ (G, K, M) -> (G, B, M) (Chapter 6).
+
+    Args:
+        x: whole numbers, none larger than those the factor was made for.
+        f: made by ``factor``.
+        out: where to write the sums: an array of f.dtype.
+
+    Returns:
+        Whole numbers, of f.dtype.
+    """
+    first, *others = pairwise(f.cuts)
+    if not others:
+        return np.matmul(x, f.w, out=out)
+    total = np.empty((*x.shape[:-1], f.w.shape[-1]), np.int32) if out is None else out
+    part = np.empty(total.shape, np.float32)
+    total[...] = np.matmul(x[..., : first[1]], f.w[:, : first[1]], out=part)
+    for a, b in others:
+        total += np.matmul(x[..., a:b], f.w[:, a:b], out=part).astype(np.int32)
+    return total
 
 
 def to_int32(total: Array) -> Ints:
-    """Whole numbers of any size as int32; what does not fit wraps, as 32-bit registers do."""
-    if total.dtype == np.float32:  # at most 2**24
-        return total.astype(np.int32)
-    return total.astype(np.int64).astype(np.int32)
+    """Sums as int32; those in float32 are at most 2**24."""
+    return total.astype(np.int32, copy=False)
 
 
 def saturation_loss(x: Array, w: Array) -> Ints:

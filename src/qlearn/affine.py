@@ -8,7 +8,8 @@ no ``machine``.
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ __all__ = ["DTYPES", "QTensor", "from_torch", "quantize_per_channel", "quantize_
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
+T = TypeVar("T")
 
 DTYPES: dict[str, type[np.integer[Any]]] = {"quint8": np.uint8, "qint8": np.int8, "qint32": np.int32}
 """PyTorch's quantized dtypes and the integers that hold their codes."""
@@ -46,7 +48,7 @@ class QTensor:
         ValueError: anything out of its range, or of another shape.
     """
 
-    __slots__ = ("_axis", "_codes", "_scales", "_zero_points", "dtype")
+    __slots__ = ("_axis", "_codes", "_made", "_scales", "_zero_points", "dtype")
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class QTensor:
             self._scales = _scales(scale, channels)
             self._zero_points = _zero_points(zero_point, channels, dtype)
         self._scales.flags.writeable = self._zero_points.flags.writeable = False
+        self._made: dict[Any, Any] = {}
 
     def int_repr(self) -> Codes:
         """The integer codes: uint8, int8 or int32, read-only, with the strides the tensor was given."""
@@ -149,6 +152,14 @@ class QTensor:
         from qlearn import _torch
 
         return _torch.to_torch(self)
+
+    def once(self, make: Callable[..., T], *args: Hashable) -> T:
+        """``make(self, *args)``, computed once and kept: a layer that runs again has its weight prepared."""
+        key = (make, *args)
+        if key not in self._made:
+            self._made[key] = make(self, *args)
+        made: T = self._made[key]
+        return made
 
     def _require(self, qscheme: str, name: str) -> None:
         if self.qscheme() != qscheme:
@@ -364,7 +375,8 @@ def _along(values: npt.NDArray[Any], axis: int, ndim: int) -> npt.NDArray[Any]:
 def _codes(values: Any, dtype: str) -> Codes:
     """A read-only copy of values as the integers of dtype, with the same strides in elements."""
     array = _number("values", values, "iu", "integers")
-    _within("values", array, dtype)
+    if array.dtype != DTYPES[dtype]:
+        _within("values", array, dtype)
     if any(stride < 0 for stride in array.strides):
         array = np.ascontiguousarray(array)  # PyTorch has no negative strides
     codes = laid_out(array.astype(DTYPES[dtype], copy=False), strides_of(array))

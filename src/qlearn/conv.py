@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn import requantize
-from qlearn.accumulate import saturation_loss
+from qlearn.accumulate import saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.kernels import kernel_of
 from qlearn.layout import dense_strides, laid_out
@@ -198,9 +198,10 @@ def _conv(
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
     if kernel.pairs:
-        acc -= loss(x, weight, g, kernel.pairs)
+        acc = to_int32(acc) - loss(x, weight, g, kernel.pairs)
     steps = getattr(requantize, kernel.steps)
-    last = steps(acc, real_bias, x.q_scale(), w_scales(weight), scale, zero_point, relu=relu)  # (N, *out, M)
+    parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
+    last = requantize.in_pieces(steps, acc, *parameters, relu=relu)  # (N, *out, M)
     codes = np.moveaxis(last, -1, 1)
     return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, "quint8")
 
@@ -214,7 +215,7 @@ def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints:
     codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point() if pairs == "taps" else 0
     if pairs == "channels":
         codes, w = even(codes, g.groups), even(w, 1)
-    lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g))
+    lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g.groups))
     return np.moveaxis(lost, 0, 1).reshape(x.shape[0], *g.out, weight.shape[0])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn import requantize
-from qlearn.accumulate import saturation_loss, sums_of_products
+from qlearn.accumulate import Factor, factor, saturation_loss, sums_of_products, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.elementwise import check_per_tensor
 from qlearn.machine import Machine
@@ -90,12 +90,18 @@ def _linear(
         check_symmetric(weight)
 
     rows = x.shape[:-1] if x.size or machine.engine != "onednn" else (0,)  # oneDNN flattens what is empty
-    codes, w = x.int_repr().reshape(prod(rows), x.shape[-1]), weight.int_repr().T  # (B, K), (K, M)
-    acc = sums_of_products(codes.astype(np.int16) - np.int16(x.q_zero_point()), w - w_zero_points(weight))  # (B, M)
+    codes = x.int_repr().reshape(1, prod(rows), x.shape[-1])  # (1, B, K)
+    f = weight.once(_factor, max(x.q_zero_point(), 255 - x.q_zero_point()))
+    acc = sums_of_products(codes.astype(np.float32) - np.float32(x.q_zero_point()), f)  # (1, B, M)
     if not machine.vnni and machine.engine != "qnnpack":
-        acc -= saturation_loss(codes[None], w[None])[0]
-    out = _requantize(machine)(acc, real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point, relu=relu)
+        acc = to_int32(acc) - saturation_loss(codes, weight.int_repr().T[None])
+    parameters = real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point
+    out = requantize.in_pieces(_requantize(machine), acc, *parameters, relu=relu)
     return QTensor(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
+
+
+def _factor(weight: QTensor, largest: int) -> Factor:
+    return factor((weight.int_repr().T - w_zero_points(weight))[None], largest)  # (1, K, M)
 
 
 def _requantize(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:

@@ -5,23 +5,49 @@ bias, scales, zero point and rounding, and oneDNN one for each kind of kernel, s
 The output channels are the last axis. All steps are float32, each rounded once, unless said.
 """
 
+from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from qlearn.accumulate import to_int32
 from qlearn.rounding import add_then_round, cvtps2dq, fma, reciprocal, saturate
 
-__all__ = ["fbgemm", "onednn_avx2", "onednn_gemm", "onednn_linear_scale", "onednn_reference", "onednn_vnni", "qnnpack"]
+__all__ = [
+    "fbgemm",
+    "in_pieces",
+    "onednn_avx2",
+    "onednn_gemm",
+    "onednn_linear_scale",
+    "onednn_reference",
+    "onednn_vnni",
+    "qnnpack",
+]
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
+Sums = npt.NDArray[Any]
+Step = Callable[..., Codes]
 Scales = npt.NDArray[np.floating[Any]]
 
 
+PIECE = 2**15  # elements that are requantized at once, so that the steps find them in the cache
+
+
+def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
+    """``step(acc, *parameters, relu=relu)`` for one of the functions below."""
+    rows = acc.reshape(prod(acc.shape[:-1]), acc.shape[-1])
+    codes = np.empty(rows.shape, np.uint8)
+    some = max(1, PIECE // max(1, acc.shape[-1]))
+    for i in range(0, len(rows), some):
+        codes[i : i + some] = step(rows[i : i + some], *parameters, relu=relu)
+    return codes.reshape(acc.shape)
+
+
 def fbgemm(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """The engine fbgemm, and x86 where it uses FBGEMM (Chapter 6).
 
@@ -30,7 +56,7 @@ def fbgemm(
     ``qlinear.cpp`` PackedLinearWeight::apply_impl; FBGEMM ``QuantUtilsAvx2.cc`` requantizeOutputProcessingAvx2.
 
     Args:
-        acc: sums of (x - x_zero_point) * (w - w_zero_point), shape (..., M).
+        acc: sums of (x - x_zero_point) * (w - w_zero_point), int32, or float32 where all fit; shape (..., M).
         bias: shape (M,).
         x_scale: of the input.
         w_scale: of the weight: shape () per tensor, (M,) per channel.
@@ -48,7 +74,7 @@ def fbgemm(
 
 
 def qnnpack(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """The engine qnnpack: the bias becomes an integer first (Chapter 6).
 
@@ -68,11 +94,11 @@ def qnnpack(
         if refused.any():
             wrong = np.asarray(multiplier)[refused].flat[0]
             raise ValueError(f"scale must give a normal x_scale * w_scale / scale on the engine qnnpack, got {wrong}")
-        return _round_then_add((acc + b).astype(np.float32) * multiplier, zero_point, relu=relu)
+        return _round_then_add((to_int32(acc) + b).astype(np.float32) * multiplier, zero_point, relu=relu)
 
 
 def onednn_vnni(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """oneDNN's kernels for AVX-512: real numbers first, then their quantization (Chapter 6).
 
@@ -91,7 +117,7 @@ def onednn_vnni(
 
 
 def onednn_gemm(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """oneDNN's kernel that multiplies matrices, on AVX-512: ``onednn_vnni`` with the y of ``onednn_avx2`` (Chapter 7).
 
@@ -105,7 +131,7 @@ def onednn_gemm(
 
 
 def onednn_avx2(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """oneDNN's kernels for AVX2: ``onednn_vnni`` with y = acc * (R(x_scale) * w_scale) + bias (Chapter 6).
 
@@ -120,7 +146,7 @@ def onednn_avx2(
 
 
 def onednn_reference(
-    acc: Ints, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Codes:
     """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
 

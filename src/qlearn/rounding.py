@@ -117,9 +117,9 @@ def cvtps2dq(x: Floats) -> Ints:
     This is the x86 instruction of that name. Kernels call ``cap_int32`` first, so that only numbers that are too
     small, and not those too large, arrive at -2**31.
     """
-    rounded = np.rint(np.asarray(x, np.float32)).astype(np.float64)
-    holds = (rounded >= INT32_MIN) & (rounded < 2**31)
-    return np.where(holds, rounded, INT32_MIN).astype(np.int32)
+    rounded = np.rint(np.asarray(x, np.float32))
+    holds = (rounded >= np.float32(INT32_MIN)) & (rounded < np.float32(2**31))
+    return np.where(holds, rounded, np.float32(INT32_MIN)).astype(np.int32)
 
 
 def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -130,6 +130,9 @@ def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """
     info = np.iinfo(dtype)
     x = np.asarray(x)
+    if x.dtype.kind == "f" and info.bits == 8:
+        clamped: npt.NDArray[Any] = np.clip(x, x.dtype.type(info.min), x.dtype.type(info.max))
+        return np.where(np.isnan(clamped), x.dtype.type(0), clamped).astype(dtype)
     if x.dtype.kind == "f":
         clamped = np.clip(x.astype(np.float64), info.min, info.max)
         return np.where(np.isnan(clamped), INT32_MIN, clamped).astype(np.int64).astype(dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.accumulate import sums_of_products
+from qlearn.accumulate import Factor, factor, sums_of_products
 from qlearn.affine import QTensor
 from qlearn.linear import w_zero_points
+from qlearn.winograd import MIDDLE, Tiles, prepare, sums_over_tiles
 
 __all__ = ["Geometry", "accumulate", "columns", "geometry", "lengths", "matrices", "windows"]
 
 Array = npt.NDArray[Any]
-Ints = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -83,39 +83,116 @@ def _integer(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an integer or a sequence of them, got {value!r}") from None
 
 
-def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Ints:
-    """The exact sums of (x - x_zero_point) * (w - w_zero_point), int32, shape (N, *out, M)."""
-    centered = x.int_repr().astype(np.int16) - np.int16(x.q_zero_point())
-    zero_points = w_zero_points(weight).reshape(-1, *[1] * (weight.ndim - 1))
-    w = matrices(weight.int_repr() - zero_points, g)  # (G, K, M / G)
-    seen = windows(centered, g, fill=0)  # (N, *out, *kernel, G, C / G)
-    acc = sums_each_tap(seen, w, g) if weight.shape[1] == 1 else sums_of_products(columns(seen, g), w)
-    return np.moveaxis(acc, 0, 1).reshape(x.shape[0], *g.out, weight.shape[0])
+MANY = 32
+"""Tiles, and channels, from which on ``winograd`` is quicker."""
+PIECE = 2**19  # elements of the columns that are made at once, so that they stay in the cache
 
 
-def sums_each_tap(seen: Array, w: Array, g: Geometry) -> Ints:
-    """``sums_of_products(columns(seen), w)`` for one channel a group: too small for BLAS, so one tap at a time."""
-    acc = np.zeros((*seen.shape[: 1 + len(g.out)], *w.shape[::2]), np.int32)  # (N, *out, G, M / G)
-    for k, tap in enumerate(product(*map(range, g.kernel))):
-        everywhere: tuple[slice | int, ...] = (slice(None),) * (1 + len(g.out))
-        x = seen[everywhere + tap]  # (N, *out, G, 1)
-        acc += np.multiply(x, w[:, k], dtype=np.int32)
-    return np.moveaxis(acc.reshape(-1, *acc.shape[-2:]), 1, 0)
+def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Array:
+    """The exact sums of (x - x_zero_point) * (w - w_zero_point), shape (N, *out, M).
+
+    Whole numbers: float32 where ``accumulate.is_exact`` proves that all of them fit, else int32.
+    """
+    zero_point = x.q_zero_point()
+    tiles = weight.once(tiles_of, zero_point) if in_tiles(x.shape[0], weight, g) else None
+    if tiles:
+        return sums_over_tiles(tiled(x, g), tiles, (g.out[0], g.out[1]))
+    f = weight.once(factor_of, g.groups, max(zero_point, 255 - zero_point))
+    centered = padded(x.int_repr(), g, zero_point, np.float32)
+    centered -= np.float32(zero_point)
+    seen = slide(centered, g)  # (N, *out, *kernel, G, C / G)
+    acc = np.empty((len(centered), *g.out, g.groups, f.w.shape[-1]), f.dtype)
+    if weight.shape[1] == 1 and f.dtype == np.float32:
+        sums_each_tap(seen, f.w, g, acc)
+    else:
+        for piece in pieces(len(acc), g.out[0], prod(g.out[1:]) * prod(g.kernel) * centered.shape[-1]):
+            into = acc[piece].reshape(-1, *acc.shape[-2:])  # (P, G, M / G), a view
+            sums_of_products(columns(seen[piece], g), f, out=np.moveaxis(into, 1, 0))
+    return acc.reshape(len(acc), *g.out, weight.shape[0])
+
+
+def factor_of(weight: QTensor, groups: int, largest: int) -> Factor:
+    """w - w_zero_point as the right factor of columns that are at most largest."""
+    return factor(matrices(centered_weight(weight), groups), largest)
+
+
+def tiles_of(weight: QTensor, x_zero_point: int) -> Tiles | None:
+    """w - w_zero_point for ``winograd``."""
+    return prepare(centered_weight(weight), x_zero_point)
+
+
+def centered_weight(weight: QTensor) -> Array:
+    """w - w_zero_point, int16."""
+    return weight.int_repr() - w_zero_points(weight).reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def in_tiles(n: int, weight: QTensor, g: Geometry) -> bool:
+    """Whether ``winograd`` is for this geometry, and with enough tiles and channels to be quicker."""
+    fits = g.kernel == (3, 3) and set(g.stride + g.dilation) == {1} and g.groups == 1
+    return fits and n * prod(g.out) >= 4 * MANY and min(weight.shape[:2]) >= MANY
+
+
+def tiled(x: QTensor, g: Geometry) -> Array:
+    """x - MIDDLE as ``sums_over_tiles`` takes it: with an even number of rows and columns."""
+    (high, wide), (top, left) = ((length + length % 2 + 2 for length in g.out), g.padding)
+    d = np.full((x.shape[0], high, wide, x.shape[1]), x.q_zero_point() - MIDDLE, np.int16)
+    inner = d[:, top : top + g.lengths[0], left : left + g.lengths[1]]
+    inner[...] = np.moveaxis(x.int_repr(), 1, -1)
+    inner -= np.int16(MIDDLE)
+    return d
+
+
+def pieces(n: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Cuts of n images of rows rows of size elements, about PIECE elements each: whole images, or rows of one image."""
+    images, some = max(1, PIECE // (rows * size)), max(1, min(rows, PIECE // size))
+    for i, j in product(range(0, n, images), range(0, rows, some)):
+        yield slice(i, i + images), slice(j, j + some)
+
+
+def sums_each_tap(seen: Array, w: Array, g: Geometry, acc: Array) -> None:
+    """``sums_of_products(columns(seen), w)`` for one channel a group: too small for BLAS, so one tap at a time.
+
+    Args:
+        seen: whole numbers, shape (N, *out, *kernel, G, 1).
+        w: whole numbers, shape (G, prod(kernel), M / G).
+        acc: receives the sums, shape (N, *out, G, M / G).
+    """
+    rows = np.empty((w.shape[2], w.shape[1], g.out[-1], g.groups), w.dtype)  # w along each row of windows
+    rows[...] = w.transpose(2, 1, 0)[:, :, None]
+    for piece in pieces(len(acc), g.out[0], 8 * prod(g.out[1:]) * g.groups):
+        for m, row in enumerate(rows):
+            total, product_ = np.zeros((2, *acc[piece].shape[:-1]), w.dtype)  # (n, rows, ..., G)
+            for tap, factors in zip(product(*map(range, g.kernel)), row, strict=True):
+                everywhere: tuple[Any, ...] = (*piece, *(slice(None),) * (len(g.out) - 1), *tap)
+                np.multiply(seen[everywhere][..., 0], factors, out=product_)
+                total += product_
+            acc[piece][..., m] = total
 
 
 def windows(a: Array, g: Geometry, fill: int) -> Array:
     """(N, C, *lengths) -> (N, *out, *kernel, G, C / G): what each window sees, as a view of the padded array."""
+    return slide(padded(a, g, fill, a.dtype), g)
+
+
+def padded(a: Array, g: Geometry, fill: int, dtype: npt.DTypeLike) -> Array:
+    """(N, C, *lengths) -> (N, *padded lengths, C), channels last in memory."""
     n, channels = a.shape[:2]
-    padded = np.full((n, *(s + 2 * p for s, p in zip(g.lengths, g.padding, strict=True)), channels), fill, a.dtype)
+    wide = np.full((n, *(s + 2 * p for s, p in zip(g.lengths, g.padding, strict=True)), channels), fill, dtype)
     inner = tuple(slice(p, p + s) for s, p in zip(g.lengths, g.padding, strict=True))
-    padded[(slice(None), *inner)] = np.moveaxis(a, 1, -1)
+    wide[(slice(None), *inner)] = np.moveaxis(a, 1, -1)
+    return wide
+
+
+def slide(padded: Array, g: Geometry) -> Array:
+    """(N, *padded lengths, C) -> (N, *out, *kernel, G, C / G): a view that repeats what windows share."""
+    n, channels = padded.shape[0], padded.shape[-1]
     steps = padded.strides[1:-1]
     strides = [
         padded.strides[0],
         *(s * step for s, step in zip(g.stride, steps, strict=True)),
         *(d * step for d, step in zip(g.dilation, steps, strict=True)),
-        channels // g.groups * a.itemsize,
-        a.itemsize,
+        channels // g.groups * padded.itemsize,
+        padded.itemsize,
     ]
     shape = (n, *g.out, *g.kernel, g.groups, channels // g.groups)
     return np.lib.stride_tricks.as_strided(padded, shape, strides, writeable=False)
@@ -124,10 +201,10 @@ def windows(a: Array, g: Geometry, fill: int) -> Array:
 def columns(seen: Array, g: Geometry) -> Array:
     """(N, *out, *kernel, G, C / G) -> (G, N * prod(out), prod(kernel) * C / G), the channel fastest (im2col)."""
     by_group = np.moveaxis(seen, -2, 0)
-    return by_group.reshape(g.groups, seen.shape[0] * prod(g.out), prod(g.kernel) * seen.shape[-1])
+    return by_group.reshape(g.groups, prod(seen.shape[: 1 + len(g.out)]), prod(g.kernel) * seen.shape[-1])
 
 
-def matrices(w: Array, g: Geometry) -> Array:
+def matrices(w: Array, groups: int) -> Array:
     """(M, C / G, *kernel) -> (G, prod(kernel) * C / G, M / G), rows in the order of ``columns``."""
-    rows = np.moveaxis(w, 1, -1).reshape(g.groups, w.shape[0] // g.groups, w[0].size)
+    rows = np.moveaxis(w, 1, -1).reshape(groups, w.shape[0] // groups, w[0].size)
     return rows.transpose(0, 2, 1)

@@ -9,7 +9,7 @@ import traitlets
 
 from .. import recordings
 from ..machine import CAPABILITIES
-from .base import Widget, module
+from .base import Widget, between, module
 
 SCALES, ZERO_POINTS = (0.05, 0.05, 0.1), (128, 128, 128)  # of the recording: both inputs, then their sum
 
@@ -34,24 +34,21 @@ class TwoPaths(Widget):
     all_channels = traitlets.List(traitlets.Int()).tag(sync=True)
     sides = traitlets.List(traitlets.Int()).tag(sync=True)
     pairs = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
-    recorded = traitlets.List(traitlets.Unicode()).tag(sync=True)  # the capabilities that there are recordings of
-    values = traitlets.Bytes().tag(sync=True)  # uint8, recorded x pairs x (body, tail)
-    counts = traitlets.Bytes().tag(sync=True)  # uint8, recorded x channels x sides x formats x threads
+    values = traitlets.Bytes().tag(sync=True)  # uint8, capabilities x pairs x (body, tail)
+    counts = traitlets.Bytes().tag(sync=True)  # uint8, capabilities x channels x sides x formats x threads
     tails = traitlets.Bytes().tag(sync=True)  # int32 (start, stop), in the order of counts
 
     def __init__(self, **traits: Any) -> None:
         found = recordings.load("two_paths")
-        names = [name for name in CAPABILITIES if f"{name.lower()}/pairs" in found]
 
         def joined(key: str) -> Any:
-            return np.concatenate([found[f"{name.lower()}/{key}"].ravel() for name in names])
+            return np.concatenate([found[f"{name.lower()}/{key}"].ravel() for name in CAPABILITIES])
 
-        first = names[0].lower()
+        first = CAPABILITIES[0].lower()
         super().__init__(
             all_channels=found[f"{first}/channels"].tolist(),
             sides=found[f"{first}/sides"].tolist(),
             pairs=found[f"{first}/pairs"].tolist(),
-            recorded=names,
             values=joined("values").tobytes(),
             counts=joined("counts").astype(np.uint8).tobytes(),
             tails=joined("tails").astype("<i4").tobytes(),
@@ -60,7 +57,6 @@ class TwoPaths(Widget):
 
     @traitlets.validate("channels", "side", "memory_format", "threads", "capability", "pair", "place")
     def _recorded(self, proposal: dict[str, Any]) -> int:
-        name, value = proposal["trait"].name, int(proposal["value"])
         low, high = {
             "channels": (0, len(self.all_channels) - 1),
             "side": (0, len(self.sides) - 1),
@@ -69,10 +65,8 @@ class TwoPaths(Widget):
             "capability": (0, len(CAPABILITIES) - 1),
             "pair": (0, len(self.pairs) - 1),
             "place": (0, 2**31 - 1),
-        }[name]
-        if not low <= value <= high:
-            raise traitlets.TraitError(f"{name} must be {low} to {high}, got {value}")
-        return value
+        }[proposal["trait"].name]
+        return between(proposal, low, high)
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         channels, side, codes = question["channels"], question["side"], question["pair"]
