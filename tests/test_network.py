@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import network_models
 import numpy as np
 import pytest
-from network_models import SMALL
 
 import layers
+import network_models
 from layers import ENGINES
+from network_models import SMALL
 from oracle import COMPARED, DIFFERING, ask
 from qlearn import Machine, Network, QTensor
 from qlearn.network import Progress, Ref, Step
