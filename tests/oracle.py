@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from drawn_layers import arranged
+from strategies import arranged
 
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}
@@ -151,7 +151,7 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], engine: str, thre
     return function(*args)
 
 
-# What PyTorch is asked. ``layout`` is a name that drawn_layers.arranged knows: strides do not survive being sent.
+# What PyTorch is asked. ``layout`` is a name that strategies.arranged knows: strides do not survive being sent.
 
 
 def quantize_per_tensor(x: Any, scale: float, zero_point: int, dtype: str, layout: str = "contiguous") -> Any:

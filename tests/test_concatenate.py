@@ -8,11 +8,10 @@ from hypothesis import given
 
 import qlearn
 from conformance import assert_equal
-from drawn_layers import arranged
 from oracle import compare
 from qlearn import Machine, QTensor, concatenate, recordings, rounding
 from qlearn.machine import ENGINES
-from strategies import bad_scales, not_integers, outside
+from strategies import arranged, bad_scales, not_integers, outside
 
 RECORDED = recordings.load("elementwise")
 CODES = np.arange(256, dtype=np.uint8)

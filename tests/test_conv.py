@@ -125,8 +125,8 @@ def test_both_refuse() -> None:
 OTHER = {  # instead of the right kernel
     "onednn_avx2": Kernel("onednn_reference"),
     "onednn_reference": Kernel("onednn_avx2", "channels"),
-    "onednn_vnni": Kernel("onednn_gemm"),
-    "onednn_gemm": Kernel("onednn_vnni"),
+    "onednn_vnni": Kernel("onednn_gemm", "channels"),
+    "onednn_gemm": Kernel("onednn_vnni", "taps inside"),
 }
 
 
@@ -135,7 +135,7 @@ OTHER = {  # instead of the right kernel
     ("cpu", "n", "kind"),
     [
         *(("AVX2", 2, "any"), ("AVX2", 2, "grouped"), ("AVX2", 2, "depthwise"), ("AVX2", 3, "depthwise")),
-        *(("", 2, "any"), ("", 2, "grouped"), ("", 2, "depthwise"), ("AVX512", 3, "depthwise")),
+        *(("AVX512", 2, "grouped"), ("AVX512", 2, "depthwise"), ("AVX512", 3, "depthwise")),
     ],
 )
 def test_which_kernels_of_onednn(cpu: str, n: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_which_kernels_of_onednn(cpu: str, n: int, kind: str, monkeypatch: pytes
     layers.need("onednn", cpu)
     rng = np.random.default_rng(5)
     where = layers.machines_to_draw_for("onednn", cpu)
-    drawn = [draw_conv(rng, n, *where, bits=7, symmetric=True, kind=kind) for _ in range(100)]
+    drawn = [draw_conv(rng, n, *where, bits=7, symmetric=True, kind=kind, longest=20) for _ in range(100)]
     theirs = ask("DEFAULT", layers.torch_answers, drawn, engine="onednn", cpu=cpu)
     machine = machine_of("onednn", cpu=cpu)
     assert differing(drawn, theirs, machine) == 0

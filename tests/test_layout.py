@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from drawn_layers import arranged
 from qlearn.layout import (
     from_memory_order,
     has_strides,
@@ -13,6 +12,7 @@ from qlearn.layout import (
     new_strides,
     strides_of,
 )
+from strategies import arranged
 
 NCHW = np.arange(120).reshape(2, 3, 4, 5)
 NHWC = arranged(NCHW, "channels_last")
