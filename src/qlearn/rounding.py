@@ -119,7 +119,7 @@ def cvtps2dq(x: Floats) -> Ints:
     """
     rounded = np.rint(np.asarray(x, np.float32))
     holds = (rounded >= np.float32(INT32_MIN)) & (rounded < np.float32(2**31))
-    return np.where(holds, rounded, np.float32(INT32_MIN)).astype(np.int32)
+    return (rounded if holds.all() else np.where(holds, rounded, np.float32(INT32_MIN))).astype(np.int32)
 
 
 def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -132,7 +132,7 @@ def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     x = np.asarray(x)
     if x.dtype.kind == "f" and info.bits == 8:
         clamped: npt.NDArray[Any] = np.clip(x, x.dtype.type(info.min), x.dtype.type(info.max))
-        return np.where(np.isnan(clamped), x.dtype.type(0), clamped).astype(dtype)
+        return (np.where(np.isnan(clamped), 0, clamped) if np.isnan(clamped).any() else clamped).astype(dtype)
     if x.dtype.kind == "f":
         clamped = np.clip(x.astype(np.float64), info.min, info.max)
         return np.where(np.isnan(clamped), INT32_MIN, clamped).astype(np.int64).astype(dtype)
