@@ -130,3 +130,13 @@ def show_weave(ours: np.ndarray, theirs: np.ndarray, description: str) -> None:
     """Where two tables of integers differ: orange where PyTorch's is the higher one, blue where ours is."""
     colors = (f"var(--ql-{name}, {COLORS[name]})" for name in ("torch", "ours"))
     display(HTML(f'<div class="ql-figure ql-weave">{weave(theirs > ours, theirs < ours, description, *colors)}</div>'))
+
+
+def sums_on_paper(preset: Any) -> np.ndarray:
+    """All 65,536 sums of two uint8 codes, [q1, q2], as textbooks write them, in float64 (Chapter 4, eq-add-v).
+
+    ``preset`` is (scale, zero point) of both inputs and of the sum.
+    """
+    (s1, z1), (s2, z2), (s, z) = preset
+    q1, q2 = np.arange(256)[:, None], np.arange(256)
+    return np.clip(np.rint((s1 * (q1 - z1) + s2 * (q2 - z2)) / s) + z, 0, 255).astype(int)

@@ -5,7 +5,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,17 +33,18 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 @pytest.fixture(params=oracle.CAPABILITIES)
 def capability(request: pytest.FixtureRequest) -> str:
     """A capability that PyTorch is asked with, in a process of its own; skipped where the CPU lacks it."""
-    reason = oracle.unavailable(request.param)
-    if reason:
-        pytest.skip(reason)
-    return str(request.param)
+    return _available(request, oracle.unavailable)
 
 
 @pytest.fixture(params=oracle.CAPABILITIES)
 def dispatch(request: pytest.FixtureRequest) -> str:
     """A capability for element-wise operators: AVX512 also on a CPU without AVX-512 (oracle.dispatch_unavailable)."""
-    reason = oracle.dispatch_unavailable(request.param)
-    if reason:
+    return _available(request, oracle.dispatch_unavailable)
+
+
+def _available(request: pytest.FixtureRequest, unavailable: Callable[[str], str | None]) -> str:
+    """The fixture's capability; the test is skipped, with the reason, where there is one."""
+    if reason := unavailable(request.param):
         pytest.skip(reason)
     return str(request.param)
 

@@ -3,14 +3,12 @@
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from qlearn import recordings
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))
 
-from page import COLORS, weave  # noqa: E402
+from page import COLORS, sums_on_paper, weave  # noqa: E402
 
 BAND = slice(72, 168)  # rows of the cover
 PATCH = slice(80, 112)  # rows and columns of the favicon
@@ -19,10 +17,7 @@ PATCH = slice(80, 112)  # rows and columns of the favicon
 def drawings() -> dict[str, str]:
     """Every file that this draws, by its name in book/assets."""
     recorded = recordings.load("elementwise")
-    (s1, z1), (s2, z2), (s, z) = recorded["avx2/presets"][0]
-    theirs = recorded["avx2/add/0/body"].astype(int)
-    a, b = np.arange(256)[:, None], np.arange(256)
-    paper = np.clip(np.rint((s1 * (a - z1) + s2 * (b - z2)) / s) + z, 0, 255).astype(int)
+    paper, theirs = sums_on_paper(recorded["avx2/presets"][0]), recorded["avx2/add/0/body"]
     higher, lower = theirs > paper, theirs < paper
     words = "Sums of two 8-bit codes in which the textbook formula and PyTorch differ, each a dot"
     colors = (COLORS["torch"], COLORS["ours"])

@@ -26,6 +26,7 @@ from qlearn.shapes import (
     squeeze,
     transpose,
     unsqueeze,
+    view,
 )
 
 __all__ = [
@@ -78,4 +79,5 @@ __all__ = [
     "squeeze",
     "transpose",
     "unsqueeze",
+    "view",
 ]

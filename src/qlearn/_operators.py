@@ -11,9 +11,11 @@ from qlearn.affine import QTensor, quantize_per_tensor
 from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
 from qlearn.elementwise import add, add_relu, mul, mul_relu
+from qlearn.interpolate import interpolate
 from qlearn.layout import laid_out
 from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
+from qlearn.mean import mean
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 from qlearn.shapes import (
@@ -28,6 +30,7 @@ from qlearn.shapes import (
     squeeze,
     transpose,
     unsqueeze,
+    view,
 )
 
 __all__ = ["OPERATORS"]
@@ -46,18 +49,22 @@ def dequantize(x: QTensor) -> Any:
     return x.dequantize()
 
 
-def cat_of_inputs(*tensors: QTensor, scale: float, zero_point: int, dim: int, machine: Machine) -> QTensor:
-    """``qlearn.cat`` of the inputs: torch.ops.quantized.cat."""
-    return cat(tensors, scale, zero_point, dim, machine=machine)
+def cat_of_inputs(*tensors: Any, scale: float, zero_point: int, dim: int, machine: Machine) -> QTensor:
+    """``qlearn.cat`` of the inputs, or of one list of them: torch.ops.quantized.cat."""
+    return cat(_several(tensors), scale, zero_point, dim, machine=machine)
 
 
-def cat_alike(*tensors: QTensor, dim: int, machine: Machine) -> QTensor:
+def cat_alike(*tensors: Any, dim: int, machine: Machine) -> QTensor:
     """torch.cat of quantized tensors, which must share their parameters and leaves them: ``cat_quantized_cpu``."""
-    first, *rest = tensors
+    first, *rest = _several(tensors)
     for t in rest:
         if t.q_zero_point() != first.q_zero_point() or not abs(t.q_scale() - first.q_scale()) < 1e-4:
             raise ValueError("tensors must share scale and zero point to be concatenated by torch.cat")
-    return cat(tensors, first.q_scale(), first.q_zero_point(), dim, machine=machine)
+    return cat([first, *rest], first.q_scale(), first.q_zero_point(), dim, machine=machine)
+
+
+def _several(tensors: tuple[Any, ...]) -> list[QTensor]:
+    return list(tensors[0] if isinstance(tensors[0], list) else tensors)
 
 
 def item(values: Any, *, index: Any) -> Any:
@@ -97,13 +104,14 @@ def _in_place(function: Operator) -> Operator:
 _COMPUTED = (
     *(add, add_relu, mul, mul_relu, add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu),
     *(conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu, linear, linear_relu),
-    *(adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d),
+    *(adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d, mean, interpolate),
     *(clamp, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6),
     cat_alike,
 )
 _MOVED = (
     *(quantize, dequantize, item, size, ndim),
     *(channel_shuffle, chunk, contiguous, flatten, getitem, permute, reshape, split, squeeze, transpose, unsqueeze),
+    view,
 )
 
 _OVERWRITING = (relu, relu6, hardtanh, clamp, hardsigmoid, leaky_relu)

@@ -199,8 +199,8 @@ class _Reader:
             self.kinds[name] = "real"
         elif found.op in ("chunk", "split"):
             self.kinds[name] = "list"
-        elif found.op == "item" and self.kinds.get(inputs[0]) == "size":
-            self.kinds[name] = "size"
+        elif found.op == "item" and (self.kinds[inputs[0]] == "size" or isinstance(found.settings["index"], slice)):
+            self.kinds[name] = self.kinds[inputs[0]]
 
     def entry(self, node: torch.fx.Node) -> tuple[str, Callable[..., Any]]:
         """What the node calls, in words, and its entry in a table."""
@@ -214,7 +214,7 @@ class _Reader:
             what, key = f"Tensor.{node.target}", str(node.target)
         else:
             key = _name_of(node.target)
-            what = f"torch.ops.{key}" if "." in key else key
+            what = f"torch.ops.{key}" if key.startswith("quantized") else key
         if key not in FUNCTIONS:
             raise NotThere(what)
         return what, FUNCTIONS[key]
@@ -230,6 +230,8 @@ class _Reader:
             kind = self.kinds.get(ref.name, "quantized") if isinstance(ref, Ref) else "constant"
             if call.op == "getitem" and kind in ("list", "size"):
                 return call._replace(op="item")
+            if kind == "list" and call.op in ("cat", "cat_alike"):
+                return call
             if kind == "real" and call.op not in ("quantize", "size", "ndim"):
                 raise NotThere(f"{what}, in floating point after {ref.name},")
             if kind in ("constant", "list", "size"):
@@ -327,7 +329,10 @@ def _name_of(function: Any) -> str:
     return name
 
 
-VIEWS = ("chunk", "contiguous", "flatten", "getitem", "item", "permute", "reshape", "split", "squeeze", "transpose")
+VIEWS = (
+    *("chunk", "contiguous", "flatten", "getitem", "item", "permute"),
+    *("reshape", "split", "squeeze", "transpose", "unsqueeze", "view"),
+)
 """Steps whose results share memory with their input, or may."""
 IN_PLACE = ("nn.ReLU", "nn.ReLU6", "quantized.ReLU6", "nn.Hardtanh", "nn.Hardsigmoid", "nn.LeakyReLU")
 """Modules that write over their input if their attribute inplace is true."""
@@ -453,11 +458,16 @@ def _scalar(op: str) -> Callable[..., Call]:
 def quantized_cat(qx: Sequence[Any], dim: int = 0, scale: Any = None, zero_point: Any = None) -> Call:
     if scale is None or zero_point is None:
         raise TypeError
-    return Call("cat", tuple(qx), {"scale": float(scale), "zero_point": int(zero_point), "dim": dim})
+    return Call("cat", _tensors(qx), {"scale": float(scale), "zero_point": int(zero_point), "dim": dim})
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Call:
-    return Call("cat_alike", tuple(tensors), {"dim": dim})
+    return Call("cat_alike", _tensors(tensors), {"dim": dim})
+
+
+def _tensors(several: Any) -> tuple[Any, ...]:
+    """Tensors one by one, or the one list of them that an earlier step makes."""
+    return (several,) if isinstance(several, Ref) else tuple(several)
 
 
 def _packed_conv(op: str) -> Callable[..., Call]:
@@ -600,6 +610,8 @@ def interpolate(
 ) -> Call:
     if recompute_scale_factor or antialias:
         raise NotThere("interpolate with recompute_scale_factor or antialias")
+    if mode not in ("nearest", "nearest-exact", "bilinear"):
+        raise NotThere(f"interpolate in mode {mode!r}")
     where = {"size": size, "scale_factor": scale_factor, "mode": mode, "align_corners": align_corners}
     return Call("interpolate", (input,), where)
 
@@ -610,6 +622,10 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Call:
 
 def reshape(input: Any, *shape: Any) -> Call:
     return Call("reshape", (input,), {"shape": _many(shape)})
+
+
+def view(input: Any, *shape: Any) -> Call:
+    return Call("view", (input,), {"shape": _many(shape)})
 
 
 def permute(input: Any, *dims: Any) -> Call:
@@ -709,7 +725,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "upsample": interpolate,
     "flatten": flatten,
     "reshape": reshape,
-    "view": reshape,
+    "view": view,
     "permute": permute,
     "transpose": transpose,
     "chunk": chunk,

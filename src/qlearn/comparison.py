@@ -16,7 +16,7 @@ import numpy.typing as npt
 from qlearn.affine import DTYPES, QTensor
 from qlearn.layout import has_strides, laid_out
 from qlearn.machine import Machine
-from qlearn.mistakes import Explanation, explain
+from qlearn.mistakes import Explanation, explain, explains
 
 if TYPE_CHECKING:
     from qlearn.network import Network, Step
@@ -68,6 +68,8 @@ class Comparison:
     """None if every layer that was given is equal."""
     explanations: tuple[Explanation, ...]
     """Every known mistake that gives the other's numbers in the first layer that differs; () for an unknown one."""
+    explained: dict[str, tuple[str, ...]]
+    """By the name of each explanation, the later layers whose own differences it explains, too."""
     machine: Machine
     other: str
     """Whose numbers these were compared with."""
@@ -116,12 +118,19 @@ class Comparison:
         if self.explanations:
             many = "These known mistakes, each alone, give" if len(self.explanations) > 1 else "A known mistake gives"
             lines.append(f"{many} exactly these numbers:")
-            lines += [f"  - {explanation}" for explanation in self.explanations]
+            for explanation in self.explanations:
+                also = len(self.explained[explanation.name])
+                lines.append(f"  - {explanation}" + (f" ({also} of the later layers as well)" if also else ""))
         else:
             lines.append("No known mistake, nor two of them together, gives these numbers.")
-        others = [row.name for row in self.rows if row.same_inputs and row.name != found.layer]
-        carried = sum(1 for row in self.rows if row.from_start and not row.same_inputs)
-        lines.append(f"The arithmetic of {len(others)} more layers differs; {carried} layers only carry it on.")
+        later = [row for row in self.rows if row.name != found.layer]
+        others, carried = (
+            sum(bool(row.same_inputs) for row in later),
+            sum(row.same_inputs == 0 < (row.from_start or 0) for row in later),
+        )
+        lines.append(
+            f"Of the later layers, {others} differ in their arithmetic, too, and {carried} only carry differences on."
+        )
         return lines
 
 
@@ -146,6 +155,7 @@ class _Walk:
         self.rows: list[Row] = []
         self.first: Difference | None = None
         self.explanations: tuple[Explanation, ...] = ()
+        self.explained: dict[str, tuple[str, ...]] = {}
 
     def compare(self, x: Sequence[Any], whose: str) -> Comparison:
         """All steps; results that no later step reads are dropped on the way."""
@@ -173,7 +183,7 @@ class _Walk:
                 same.add(step.name)
             for name in last[step.name]:
                 del ours[name], given[name]
-        return Comparison(tuple(self.rows), self.first, self.explanations, self.machine, whose)
+        return Comparison(tuple(self.rows), self.first, self.explanations, self.explained, self.machine, whose)
 
     def row(
         self, step: Step, value: Any, ours: Any, again: Any, given: Mapping[str, Any], before: tuple[str, ...]
@@ -185,10 +195,15 @@ class _Walk:
             theirs.size if everything else int((~_equal(_numbers(mine), theirs)).sum()) for mine in (again, ours)
         )
         self.rows.append(Row(step.name, step.op, theirs.size, arithmetic, all_in_all, note))
+        inputs = [given[name] for name in step.inputs]
         if arithmetic and self.first is None:
             self.first = _difference(step, again, theirs, before)
-            inputs = [given[name] for name in step.inputs]
             self.explanations = explain(step, inputs, theirs, self.machine)
+            self.explained = {explanation.name: () for explanation in self.explanations}
+        elif arithmetic:
+            for explanation in self.explanations:
+                if explains(explanation, step, inputs, theirs, self.machine):
+                    self.explained[explanation.name] += (step.name,)
         usable = _like(theirs, value, again)
         return (again if usable is None else usable), not (arithmetic or all_in_all or note)
 

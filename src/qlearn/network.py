@@ -32,7 +32,8 @@ Value = Any  # a QTensor, a float32 array after the last step of the integers, a
 FORMAT = 1
 
 
-class Ref(NamedTuple):
+@dataclass(frozen=True)
+class Ref:
     """The result of a step, or an input of the network, by its name."""
 
     name: str

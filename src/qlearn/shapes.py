@@ -29,6 +29,7 @@ __all__ = [
     "squeeze",
     "transpose",
     "unsqueeze",
+    "view",
 ]
 
 Codes = npt.NDArray[Any]
@@ -54,6 +55,19 @@ def reshape(x: QTensor, shape: Sequence[int]) -> QTensor:
     if strides is None:
         return _like(x, np.ascontiguousarray(x.int_repr()).reshape(wanted))
     return _like(x, _strided(x.int_repr(), wanted, strides))
+
+
+def view(x: QTensor, shape: Sequence[int]) -> QTensor:
+    """x.view(shape): ``reshape``, where x's strides allow the new shape without a copy (Chapter 10).
+
+    Raises:
+        TypeError: as ``reshape``.
+        ValueError: as ``reshape``, and where it would have to copy.
+    """
+    reshaped = reshape(x, shape)
+    if _view_strides(x, reshaped.shape) is None:
+        raise ValueError(f"x of shape {x.shape} and strides {x.strides} has no view of shape {reshaped.shape}: reshape")
+    return reshaped
 
 
 def flatten(x: QTensor, start_dim: int = 0, end_dim: int = -1) -> QTensor:

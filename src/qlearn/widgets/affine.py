@@ -8,7 +8,7 @@ import numpy as np
 import traitlets
 
 from .. import recordings
-from .base import Widget, module
+from .base import Widget, between, module
 
 
 class Grid(Widget):
@@ -39,11 +39,8 @@ class Grid(Widget):
 
     @traitlets.validate("scale", "zero_point")
     def _among_recorded(self, proposal: dict[str, Any]) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        choices = getattr(self, f"{name}s")
-        if choices and not 0 <= value < len(choices):
-            raise traitlets.TraitError(f"{name} is a position in {name}s, 0 to {len(choices) - 1}; got {value}")
-        return int(value)
+        choices = getattr(self, f"{proposal['trait'].name}s")
+        return between(proposal, 0, len(choices) - 1) if choices else int(proposal["value"])
 
     @traitlets.validate("x")
     def _finite(self, proposal: dict[str, Any]) -> float:

@@ -27,6 +27,14 @@ def module(*names: str) -> str:
     return re.sub(r"^export (?!default)", "", joined, flags=re.MULTILINE)
 
 
+def between(proposal: dict[str, Any], low: int, high: int) -> int:
+    """The value proposed for a trait, an integer from low to high; or a TraitError that names them."""
+    name, value = proposal["trait"].name, int(proposal["value"])
+    if not low <= value <= high:
+        raise traitlets.TraitError(f"{name} must be {low} to {high}, got {value}")
+    return value
+
+
 class Widget(anywidget.AnyWidget):
     """A figure with recorded answers, which asks the installed PyTorch too when a kernel runs.
 

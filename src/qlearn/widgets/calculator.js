@@ -101,12 +101,10 @@ function render({ model, el }) {
   const table = comparison(["PyTorch", "integer", "yours"]);
   const box = html("input", { type: "checkbox", onchange: () => { model.set("bits", box.checked); model.save_changes(); } });
   const bits = html("label", { class: "ql-check" }, box, " show the bits of each float32");
-  const body = html("tbody");
-  const head = html("tr", {}, ...["step", ...PATHS.map(({ name }) => name)].map((title) => html("th", { scope: "col" }, title)));
-  const steps = html("div", { class: "ql-table ql-wide" }, html("table", {}, html("thead", {}, head), body));
+  const steps = comparison(["step", ...PATHS.map(({ name }) => name)], "ql-wide");
   const usual = comparison(["formula", "gives"]);
   const more = html("details", { class: "ql-more" }, html("summary", {}, "What the usual formulas give"), usual.root);
-  const results = html("div", {}, table.root, steps, bits, more);
+  const results = html("div", {}, table.root, steps.root, bits, more);
   const words = frame(el, form, wrong, results);
   el.querySelector(".ql-widget").insertBefore(words, results); // the verdict first
 
@@ -114,17 +112,16 @@ function render({ model, el }) {
   const drawSteps = (p, withBits) => {
     const columns = PATHS.map((path) => {
       const adder = path.make(p);
+      if (!adder) return [...CONSTANTS, ...STEPS].map(() => "refused");
       const single = path !== QNNPACK; // float32 numbers; the last two steps are integers
-      const cell = (value, how, digits, isFloat) => html("td", {}, ...(value === null ? ["–"] : [html("span", {}, number(value, digits)),
-        html("small", isFloat && withBits ? { class: "ql-bits" } : {}, isFloat && withBits ? bits32(value) : how)]));
-      if (!adder) return [...CONSTANTS, ...STEPS].map(() => html("td", {}, "refused"));
+      const cell = (value, how, isFloat) => (value === null ? "–"
+        : isFloat && withBits ? [number(value, path.digits), bits32(value), "ql-bits"] : [number(value, path.digits), how]);
       return [
-        ...constants(path, p, adder).map((value) => cell(value, "", path.digits, single)),
-        ...addSteps(adder, p.q1, p.q2).map((value, k) => cell(value, [...path.how, "clamp"][k], path.digits, single && k < 5)),
+        ...constants(path, p, adder).map((value) => cell(value, "", single)),
+        ...addSteps(adder, p.q1, p.q2).map((value, k) => cell(value, [...path.how, "clamp"][k], single && k < 5)),
       ];
     });
-    body.replaceChildren(...[...CONSTANTS, ...STEPS].map((step, k) => html("tr", { class: step === "code" ? "ql-torch" : "ql-plain" },
-      html("th", { scope: "row" }, step), ...columns.map((column) => column[k]))));
+    steps.update([...CONSTANTS, ...STEPS].map((step, k) => [step, step === "code" ? "torch" : "plain", ...columns.map((column) => column[k])]));
   };
   const show = oncePerFrame(() => {
     wrong.textContent = [...errors.values()].join(" ");

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from .base import Widget, module
+from .base import Widget, between, module
 from .elementwise import pytorch_sums
 
 
@@ -43,10 +43,7 @@ class Calculator(Widget):
 
     @traitlets.validate("z1", "q1", "z2", "q2", "z")
     def _code(self, proposal: dict[str, Any]) -> int:
-        name, value = proposal["trait"].name, int(proposal["value"])
-        if not 0 <= value <= 255:
-            raise traitlets.TraitError(f"{name} must be 0 to 255, got {value}")
-        return value
+        return between(proposal, 0, 255)
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         return pytorch_sums(torch, *question["codes"], *question["preset"])

@@ -1,6 +1,6 @@
 import { addSteps, additionTable, clamp } from "./arithmetic.js";
 import { FORMULAS, parting, PATHS, STEPS } from "./adding.js";
-import { asker, choice, drag, followTheme, followWidth, frame, html, inflate, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
+import { asker, choice, comparison, drag, followTheme, followWidth, frame, html, inflate, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
 
 const CELLS = 65536;
 const LEFT = 26; // room for the axes' names
@@ -75,12 +75,18 @@ async function render({ model, el }) {
   // The table itself, one pixel a cell, painted anew only when it is another one.
   const canvas = html("canvas", { width: 256, height: 256, class: "ql-pixels", "aria-hidden": "true" });
   let painted = ""; // what the canvas shows
+  let palette = null; // the page's present colours, and its font for numbers
+  const look = () => {
+    if (palette) return palette;
+    const style = getComputedStyle(canvas);
+    palette = Object.fromEntries(["card", "ink", "torch", "ours", "mono"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    return palette;
+  };
   const paint = ({ preset, path, formula, theirs, ours }) => {
     const key = `${preset}/${path}/${formula}`;
-    if (key === painted) return;
+    if (key === painted || !canvas.isConnected) return;
     painted = key;
-    const style = getComputedStyle(canvas);
-    const [card, ink, torch, mine] = ["card", "ink", "torch", "ours"].map((name) => channels(style.getPropertyValue(`--${name}`).trim()));
+    const [card, ink, torch, mine] = ["card", "ink", "torch", "ours"].map((name) => channels(look()[name]));
     const shades = Uint32Array.from({ length: 256 }, (_, q) => pixel(card.map((c, i) => Math.round(c + (ink[i] - c) * (0.05 + (0.33 * q) / 255)))));
     const [higher, lower] = [pixel(torch), pixel(mine)];
     const image = new ImageData(256, 256);
@@ -100,9 +106,41 @@ async function render({ model, el }) {
     const [lensX, lensY] = beside ? [LEFT + size + GAP, TOP + 22] : [0, TOP + size + 38];
     return { size, cell: size / 256, columns, rows, lensX, lensY, height: beside ? TOP + size + 4 : lensY + rows * BOX + 4 };
   };
+  // What the lens shows around a cell: PyTorch's codes, with an arrow to the higher of two that differ; nothing beyond the table.
+  // A canvas too, since all of it changes with each cell.
+  const lens = html("canvas", { "aria-hidden": "true" });
+  const paintLens = ({ q1, q2, theirs, ours }, { columns, rows, lensX, lensY }) => {
+    const dots = globalThis.devicePixelRatio || 1;
+    const [width, height] = [columns * BOX, rows * BOX];
+    Object.assign(lens, { width: Math.round(width * dots), height: Math.round(height * dots) }); // which clears it too
+    Object.assign(lens.style, { left: `${lensX}px`, top: `${lensY}px`, width: `${width}px`, height: `${height}px` });
+    const pen = lens.getContext("2d");
+    pen.scale(dots, dots);
+    pen.textAlign = "center";
+    const { ink, torch, ours: mine, mono } = look();
+    for (let row = 0; row < rows; row += 1) {
+      for (let column = 0; column < columns; column += 1) {
+        const [i, j] = [q1 + row - (rows - 1) / 2, q2 + column - (columns - 1) / 2];
+        if (i < 0 || i > 255 || j < 0 || j > 255) continue;
+        const [their, our] = [theirs[256 * i + j], ours[256 * i + j]];
+        const [left, top] = [column * BOX, row * BOX];
+        const [x, y, up] = [left + BOX / 2, top + BOX / 2, Math.sign(their - our)];
+        pen.fillStyle = ink;
+        pen.globalAlpha = 0.04 + (0.2 * their) / 255;
+        pen.fillRect(left + 1, top + 1, BOX - 2, BOX - 2);
+        pen.globalAlpha = 1;
+        pen.fillStyle = up > 0 ? torch : up < 0 ? mine : ink;
+        if (up !== 0) pen.fill(new Path2D(`M${x - 4} ${y - up * 6} h8 l-4 ${-5 * up} Z`));
+        pen.font = `${up === 0 ? 400 : 600} 11.5px ${mono}`;
+        pen.fillText(their, x, y + 4 + 3.5 * up);
+      }
+    }
+  };
   const draw = (width) => {
-    const { q1, q2, theirs, ours } = state();
-    const { size, cell, columns, rows, lensX, lensY, height } = plan(width);
+    const now = state();
+    const { q1, q2 } = now;
+    const layout = plan(width);
+    const { size, cell, columns, rows, lensX, lensY, height } = layout;
     Object.assign(canvas.style, { left: `${LEFT}px`, top: `${TOP}px`, width: `${size}px`, height: `${size}px` });
     const shapes = [];
     const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
@@ -115,26 +153,13 @@ async function render({ model, el }) {
       add("text", { x: LEFT + (q + 0.5) * cell, y: 15, class: "ql-number", "text-anchor": q === 255 ? "end" : "middle" }, q);
       add("text", { x: LEFT - 4, y: TOP + (q + 0.5) * cell + (q === 255 ? 0 : 4), class: "ql-number", "text-anchor": "end" }, q);
     }
-    // the cell that is looked at, and what of its surroundings the lens shows
-    const [first1, first2] = [q1 - (rows - 1) / 2, q2 - (columns - 1) / 2];
+    // the cell that is looked at, in the table and in the lens
     add("path", { d: `M${LEFT} ${y + cell / 2} H${x - 6} M${x + cell + 6} ${y + cell / 2} H${LEFT + size} M${x + cell / 2} ${TOP} V${y - 6} M${x + cell / 2} ${y + cell + 6} V${TOP + size}`, stroke: "var(--ink)", "stroke-width": 1, opacity: 0.5 });
     add("rect", { x: x - 4.5, y: y - 4.5, width: cell + 9, height: cell + 9, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6, rx: 2 });
 
     add("text", { x: lensX, y: lensY - 9 }, `around ${q1}, ${q2}`);
-    for (let row = 0; row < rows; row += 1) {
-      for (let column = 0; column < columns; column += 1) {
-        const [i, j] = [first1 + row, first2 + column];
-        if (i < 0 || i > 255 || j < 0 || j > 255) continue;
-        const [their, our] = [theirs[256 * i + j], ours[256 * i + j]];
-        const [left, top] = [lensX + column * BOX, lensY + row * BOX];
-        const color = their > our ? "torch" : their < our ? "ours" : "soft";
-        add("rect", { x: left + 1, y: top + 1, width: BOX - 2, height: BOX - 2, rx: 3, fill: "var(--ink)", opacity: 0.04 + (0.2 * their) / 255 });
-        if (i === q1 && j === q2) add("rect", { x: left + 0.5, y: top + 0.5, width: BOX - 1, height: BOX - 1, rx: 3, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6 });
-        const [at, up] = [left + BOX / 2, Math.sign(their - our)];
-        if (up !== 0) add("path", { d: `M${at - 4} ${top + BOX / 2 - up * 6} h8 l-4 ${-5 * up} Z`, fill: `var(--${color})` });
-        add("text", { x: at, y: top + BOX / 2 + 4 + 3.5 * up, class: "ql-number", "text-anchor": "middle", style: `fill: var(--${color === "soft" ? "ink" : color}); font-weight: ${color === "soft" ? 400 : 600}` }, their);
-      }
-    }
+    add("rect", { x: lensX + ((columns - 1) / 2) * BOX + 0.5, y: lensY + ((rows - 1) / 2) * BOX + 0.5, width: BOX - 1, height: BOX - 1, rx: 3, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6 });
+    paintLens(now, layout);
     return { height, children: shapes };
   };
   const { root, redraw } = picture("All 65,536 sums of two codes, and where a formula gives another integer than PyTorch", draw);
@@ -175,15 +200,13 @@ async function render({ model, el }) {
     goTo(i >> 8, i & 255);
   } }, "Next difference");
 
-  const body = html("tbody");
-  const heads = [html("th", { scope: "col" }), html("th", { scope: "col" })];
-  const steps = html("div", { class: "ql-table ql-steps" }, html("table", {}, html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "step"), ...heads)), body));
+  const steps = comparison([], "ql-steps");
   const scalesLine = html("p", { class: "ql-legend" });
-  const words = frame(el, ...choices.map((one) => one.root), scalesLine, html("div", { class: "ql-stack" }, canvas, root),
+  const words = frame(el, ...choices.map((one) => one.root), scalesLine, html("div", { class: "ql-stack" }, canvas, lens, root),
     legend([["torch", "▲"], "PyTorch’s integer is higher"], [["ours", "▼"], "the formula’s is higher"]),
-    html("div", { class: "ql-controls" }, ...sliders.map((one) => one.root)), next, steps);
+    html("div", { class: "ql-controls" }, ...sliders.map((one) => one.root)), next, steps.root);
 
-  const cell = (value, how, digits) => html("td", {}, value === null ? "–" : html("span", {}, number(value, digits)), html("small", {}, how));
+  const cell = (value, how, digits) => [value === null ? "–" : number(value, digits), how];
   const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
   const show = oncePerFrame(() => {
     const now = state();
@@ -199,13 +222,10 @@ async function render({ model, el }) {
     const [one, other] = [PATHS[path], FORMULAS[formula]];
     const said = [one, other].map(({ make }) => addSteps(make(p), q1, q2));
     const part = parting(...said, one.unit === other.unit);
-    heads[0].textContent = `PyTorch, ${one.name}`;
-    heads[1].textContent = other.name;
-    body.replaceChildren(...STEPS.map((step, k) => {
+    steps.update(STEPS.map((step, k) => {
       const how = k < 6 ? [one.how[k], other.how[k]] : ["clamp", "clamp"];
-      const head = html("th", { scope: "row" }, step, part === k ? html("small", {}, "they part") : null);
-      return html("tr", { class: part === k ? "ql-wrong" : "ql-plain" }, head, cell(said[0][k], how[0], one.digits), cell(said[1][k], how[1], other.digits));
-    }));
+      return [part === k ? [step, "they part"] : step, part === k ? "wrong" : "plain", cell(said[0][k], how[0], one.digits), cell(said[1][k], how[1], other.digits)];
+    }), ["step", `PyTorch, ${one.name}`, other.name]);
 
     const at = 256 * q1 + q2;
     const share = (100 * total) / CELLS;
@@ -225,7 +245,8 @@ async function render({ model, el }) {
   };
   for (const name of ["preset", "path", "formula", "q1", "q2"]) model.on(`change:${name}`, changed);
   changed();
-  const ends = [followWidth(el, show), followTheme(() => { painted = ""; show(); })];
+  const ends = [followWidth(el, show), followTheme(() => { painted = ""; palette = null; show(); })];
+  document.fonts?.ready.then(show);
   return () => { clearTimeout(rest); ends.forEach((end) => end()); };
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 
 from .. import recordings
-from .base import Widget, module
+from .base import Widget, between, module
 
 NAMES = (
     "the question’s",
@@ -51,11 +51,8 @@ class AdditionTable(Widget):
 
     @traitlets.validate("preset", "path", "formula", "q1", "q2")
     def _there(self, proposal: dict[str, Any]) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        last = {"preset": len(NAMES) - 1, "path": len(TABLES) - 1, "formula": FORMULAS - 1}.get(name, 255)
-        if not 0 <= value <= last:
-            raise traitlets.TraitError(f"{name} must be 0 to {last}, got {value}")
-        return int(value)
+        last = {"preset": len(NAMES) - 1, "path": len(TABLES) - 1, "formula": FORMULAS - 1}
+        return between(proposal, 0, last.get(proposal["trait"].name, 255))
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         return pytorch_sums(torch, *question["codes"], *question["preset"])

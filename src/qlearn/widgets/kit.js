@@ -1,6 +1,5 @@
 // What the widgets share: elements, controls, one redraw a frame, and the question to a running PyTorch.
 
-const SVG = "http://www.w3.org/2000/svg";
 let made = 0; // so that ids stay unique with several widgets on a page
 
 function fill(node, attributes, children) {
@@ -14,7 +13,43 @@ function fill(node, attributes, children) {
 }
 
 export const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+
+// A part of a picture or of a table as plain data: its tag, attributes, and the parts and texts in it. `become` makes the nodes.
+const part = (tag, attributes = {}, ...children) => ({ tag, attributes, children });
+export const svg = part;
+
+// Make these parts what stands in a node. Where a part of the same tag stood the node stays, and only what is new of it is
+// written: a picture that follows the pointer touches few nodes.
+const standing = new WeakMap(); // node -> the nodes in it, and the parts that they were made from
+export function become(parent, parts) {
+  const { nodes, before } = standing.get(parent) ?? { nodes: [], before: [] };
+  const now = parts.filter((one) => one !== null && one !== undefined).map((one) => (one.tag ? one : String(one)));
+  now.forEach((one, i) => {
+    if (one === before[i]) return;
+    const stays = i < nodes.length && one.tag === before[i].tag;
+    if (!stays) {
+      const node = one.tag ? document.createElementNS(parent.namespaceURI, one.tag) : document.createTextNode(one);
+      if (i < nodes.length) nodes[i].replaceWith(node);
+      else parent.append(node);
+      nodes[i] = node;
+    }
+    if (one.tag) {
+      write(nodes[i], one.attributes, stays ? before[i].attributes : {});
+      become(nodes[i], one.children);
+    } else if (stays) nodes[i].data = one;
+  });
+  nodes.splice(now.length).forEach((node) => node.remove());
+  standing.set(parent, { nodes, before: now });
+}
+
+// The attributes that are new or others than before; null stands for one that is not there.
+function write(node, attributes, before) {
+  for (const name in before) if ((attributes[name] ?? null) === null) node.removeAttribute(name);
+  for (const name in attributes) {
+    if (attributes[name] !== before[name] && (attributes[name] ?? null) !== null) node.setAttribute(name, attributes[name]);
+  }
+}
+
 export const uniqueId = (stem) => `ql-${stem}-${(made += 1)}`;
 
 // A number as readers like it: a true minus sign, no more digits than asked for.
@@ -68,16 +103,16 @@ export function oncePerFrame(draw) {
   };
 }
 
-// A picture that is drawn anew for each width: `draw(width)` returns the SVG's children and its height.
+// A picture that is drawn for each width: `draw(width)` returns the SVG's parts and its height.
 export function picture(describe, draw) {
-  const root = svg("svg", { class: "ql-picture", role: "img", "aria-label": describe });
+  const root = fill(document.createElementNS("http://www.w3.org/2000/svg", "svg"), { class: "ql-picture", role: "img", "aria-label": describe }, []);
   const redraw = () => {
     const width = root.parentElement?.clientWidth ?? 0;
     if (width === 0) return;
     const { height, children } = draw(width);
     root.setAttribute("viewBox", `0 0 ${width} ${height}`);
     root.setAttribute("height", height);
-    root.replaceChildren(...children);
+    become(root, children);
   };
   return { root, redraw };
 }
@@ -103,13 +138,17 @@ export function drag(node, press) {
 export const legend = (...entries) => html("p", { class: "ql-legend" }, ...entries.map(([[color, mark], text]) =>
   html("span", {}, html("b", { style: `color: var(--${color})`, "aria-hidden": "true" }, mark), ` ${text}`)));
 
-// A table of who says what: rows of [name, class, cells…].
-export function comparison(head) {
-  const body = html("tbody");
-  const root = html("div", { class: "ql-table" },
-    html("table", {}, html("thead", {}, html("tr", {}, ...head.map((text) => html("th", { scope: "col" }, text)))), body));
-  const update = (rows) => body.replaceChildren(...rows.map(([name, kind, ...cells]) =>
-    html("tr", { class: `ql-${kind}` }, html("th", { scope: "row" }, name), ...cells.map((cell) => html("td", {}, String(cell))))));
+// A table of who says what: rows of [name, class, cells…]. A name or a cell is a text, or [a text, a note under it, the note's
+// class].
+export function comparison(head, kind = "") {
+  const [top, body] = [html("tr"), html("tbody")];
+  const root = html("div", { class: `ql-table ${kind}` }, html("table", {}, html("thead", {}, top), body));
+  const noted = (said) => (Array.isArray(said) ? [part("span", {}, said[0]), part("small", { class: said[2] }, said[1])] : [said]);
+  const update = (rows, titles = head) => {
+    become(top, titles.map((title) => part("th", { scope: "col" }, title)));
+    become(body, rows.map(([name, of, ...cells]) =>
+      part("tr", { class: `ql-${of}` }, part("th", { scope: "row" }, ...noted(name)), ...cells.map((cell) => part("td", {}, ...noted(cell))))));
+  };
   return { root, update };
 }
 
@@ -150,7 +189,8 @@ export function followTheme(redraw) {
 
 // Redraw when the widget's width changes, and stop when the widget goes.
 export function followWidth(el, redraw) {
-  const observer = new ResizeObserver(redraw);
+  let width = el.clientWidth; // its height changes with the words
+  const observer = new ResizeObserver(() => { if (el.clientWidth !== width) { width = el.clientWidth; redraw(); } });
   observer.observe(el);
   return () => observer.disconnect();
 }

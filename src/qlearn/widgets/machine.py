@@ -9,7 +9,7 @@ import traitlets
 
 from .. import recordings
 from ..machine import CAPABILITIES
-from .base import Widget, module
+from .base import Widget, between, module
 
 SCALES, ZERO_POINTS = (0.05, 0.05, 0.1), (128, 128, 128)  # of the recording: both inputs, then their sum
 
@@ -60,7 +60,6 @@ class TwoPaths(Widget):
 
     @traitlets.validate("channels", "side", "memory_format", "threads", "capability", "pair", "place")
     def _recorded(self, proposal: dict[str, Any]) -> int:
-        name, value = proposal["trait"].name, int(proposal["value"])
         low, high = {
             "channels": (0, len(self.all_channels) - 1),
             "side": (0, len(self.sides) - 1),
@@ -69,10 +68,8 @@ class TwoPaths(Widget):
             "capability": (0, len(CAPABILITIES) - 1),
             "pair": (0, len(self.pairs) - 1),
             "place": (0, 2**31 - 1),
-        }[name]
-        if not low <= value <= high:
-            raise traitlets.TraitError(f"{name} must be {low} to {high}, got {value}")
-        return value
+        }[proposal["trait"].name]
+        return between(proposal, low, high)
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         channels, side, codes = question["channels"], question["side"], question["pair"]

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 
 from .. import recordings
-from .base import Widget, module
+from .base import Widget, between, module
 
 GRIDS: tuple[dict[str, Any], ...] = (
     {"dtype": "quint8"},
@@ -66,11 +66,8 @@ class Range(Widget):
 
     @traitlets.validate("sample", "grid")
     def _among_recorded(self, proposal: dict[str, Any]) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        choices = len(GRIDS) if name == "grid" else len(self.samples)
-        if choices and not 0 <= value < choices:
-            raise traitlets.TraitError(f"{name} must be 0 to {choices - 1}; got {value}")
-        return int(value)
+        choices = GRIDS if proposal["trait"].name == "grid" else self.samples
+        return between(proposal, 0, len(choices) - 1) if choices else int(proposal["value"])
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         from torch.ao.quantization import MinMaxObserver

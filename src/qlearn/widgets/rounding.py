@@ -7,7 +7,7 @@ from typing import Any
 import traitlets
 
 from .. import recordings
-from .base import Widget, module
+from .base import Widget, between, module
 
 REACH = 12  # float32 numbers on either side of the middle one
 
@@ -44,15 +44,15 @@ class Tie(Widget):
 
     @traitlets.validate("case")
     def _recorded(self, proposal: dict[str, Any]) -> int:
-        return _between(proposal, 0, len(self.scales) - 1) if self.scales else int(proposal["value"])
+        return between(proposal, 0, len(self.scales) - 1) if self.scales else int(proposal["value"])
 
     @traitlets.validate("step")
     def _in_reach(self, proposal: dict[str, Any]) -> int:
-        return _between(proposal, -REACH, REACH)
+        return between(proposal, -REACH, REACH)
 
     @traitlets.validate("scheme")
     def _scheme(self, proposal: dict[str, Any]) -> int:
-        return _between(proposal, 0, 1)
+        return between(proposal, 0, 1)
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         x, scale, zero_point = torch.tensor([question["x"]]), question["scale"], question["zero_point"]
@@ -60,10 +60,3 @@ class Tie(Widget):
         tensor = torch.quantize_per_tensor(x, scale, zero_point, torch.quint8)
         channel = torch.quantize_per_channel(x, scales, zero_points, 0, torch.quint8)
         return {"codes": [int(tensor.int_repr()), int(channel.int_repr())]}
-
-
-def _between(proposal: dict[str, Any], low: int, high: int) -> int:
-    value: int = proposal["value"]
-    if not low <= value <= high:
-        raise traitlets.TraitError(f"{proposal['trait'].name} must be {low} to {high}, got {value}")
-    return value
