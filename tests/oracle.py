@@ -4,9 +4,11 @@
 imported. The functions stand at the top of a module, so that they can be sent; they return NumPy arrays.
 """
 
+import ctypes
 import functools
 import importlib.util
 import os
+import platform
 import subprocess
 import sys
 import warnings
@@ -63,6 +65,16 @@ def dispatch_unavailable(capability: str) -> str | None:
     if done.stdout.strip() == b"AVX512":
         return None
     return f"{reason}, and PyTorch's AVX512 dispatch does not run without it"
+
+
+@functools.cache
+def other_library() -> str | None:
+    """Why the C library's expm1f and tanhf are not those that ``qlearn.exponential`` has, or None."""
+    expm1f = ctypes.CDLL(None).expm1f
+    expm1f.argtypes, expm1f.restype = [ctypes.c_float], ctypes.c_float
+    if expm1f(1.0) == float(np.float32(1.7182817)):  # rounded correctly: 1.7182819
+        return None
+    return f"this C library, {' '.join(platform.libc_ver())}, has another expm1f and tanhf than glibc up to 2.40"
 
 
 def start() -> None:

@@ -8,23 +8,34 @@ from hypothesis import given
 
 import qlearn
 from conformance import SIZES, SPLITS, assert_equal, operators
-from oracle import ask, compare
-from qlearn import Machine, QTensor
-from qlearn.machine import ENGINES
+from oracle import ask, compare, other_library
+from qlearn import Machine, QTensor, activations, elementwise, exponential, qnnpack_tables, recordings, rounding
+from qlearn.affine import DTYPES
+from qlearn.machine import BODY, ENGINES, TAIL
 from strategies import EXTREME, not_numbers
 
-NAMES = ("relu6", "clamp", "hardswish", "hardsigmoid", "leaky_relu")
+NAMES = ("relu6", "clamp", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "sigmoid", "tanh", "elu")
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "relu6": (),
     "clamp": (-1.0, 1.0),
-    "hardtanh": (),
+    "hardtanh": (-1.0, 1.0),
     "hardswish": (0.1, 3),
     "hardsigmoid": (),
     "leaky_relu": (0.1, 0.1, 3),
+    "sigmoid": (),
+    "tanh": (),
+    "elu": (0.1, 3, 0.1),
 }
+RECORDED = recordings.load("activations")
 CODES = np.arange(256, dtype=np.uint8)
 X = QTensor(CODES.reshape(4, 64), 0.05, 3, "quint8")
 QNNPACK = Machine("qnnpack", "AVX2", 1)
+
+
+def skip_other_library(name: str) -> None:
+    """Their tails call the C library."""
+    if name in ("tanh", "elu") and other_library():
+        pytest.skip(other_library())
 
 
 @pytest.mark.torch
@@ -32,6 +43,7 @@ QNNPACK = Machine("qnnpack", "AVX2", 1)
 @pytest.mark.parametrize("name", NAMES)
 def test_live(dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
     """Every layout, dtype, size, on one thread and more."""
+    skip_other_library(name)
     draws: list[dict[str, Any]] = [
         {"n": int(rng.choice(np.array(SIZES))), "layout": layout, "dtype": dtype}
         for layout in operators.LAYOUTS
@@ -46,6 +58,7 @@ def test_live(dispatch: str, engine: str, name: str, rng: np.random.Generator) -
 @pytest.mark.parametrize("name", NAMES)
 def test_extreme_scales(dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
     """Scales that overflow, or whose inverse does: infinities and NaN on every path."""
+    skip_other_library(name)
     for dtype in ("quint8", "qint8", "qint32"):
         for scale in EXTREME:
             for zero_point in (0, 3, 100):
@@ -62,6 +75,154 @@ def test_extreme_scales(dispatch: str, engine: str, name: str, rng: np.random.Ge
 def both(name: str, case: Any, machine: Machine) -> tuple[int, int, str]:
     """operators.compare in PyTorch's process."""
     return operators.compare(operators.OPERATORS[name], case, machine)
+
+
+# Recorded, and each step
+
+
+def recorded(name: str, capability: str, i: int, path: str, engine: str = "fbgemm") -> tuple[Any, Any]:
+    """qlearn's and PyTorch's codes of case i, in the body, in the tail, or on qnnpack."""
+    kind, scale, zero_point, *args = RECORDED[f"{capability}/cases/{name}"][i].tolist()
+    dtype = ("quint8", "qint8", "qint32")[int(kind)]
+    codes = RECORDED[f"{capability}/qint32"] if dtype == "qint32" else CODES.view(DTYPES[dtype])
+    if len(args) > 1 and name != "clamp":
+        where = 2 if name == "leaky_relu" else 1
+        args[where] = int(args[where])
+    short = codes.size if path == "body" else 15 if dtype == "qint32" else 63
+    machine = Machine(engine, capability.upper(), 1)
+    parts = [QTensor(codes[k : k + short], scale, int(zero_point), dtype) for k in range(0, codes.size, short)]
+    ours = [getattr(qlearn, name)(part, *args, machine=machine).int_repr() for part in parts]
+    where = f"qnnpack/{name}/{i}" if engine == "qnnpack" else f"{name}/{i}/{path}"
+    return np.concatenate(ours), RECORDED[f"{capability}/{where}"]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"relu6", "hardtanh"}))
+@pytest.mark.parametrize("capability", recordings.manifest()["activations"]["capabilities"])
+def test_recorded(capability: str, name: str) -> None:
+    for i in range(len(RECORDED[f"{capability}/cases/{name}"])):
+        for path in ("body", "tail"):
+            compare(f"{name}, recorded", *recorded(name, capability, i, path), f"{i} {path}")
+        if f"{capability}/qnnpack/{name}/{i}" in RECORDED:
+            compare(f"{name}, recorded", *recorded(name, capability, i, "body", "qnnpack"), f"{i} qnnpack")
+
+
+def shows(name: str, capability: str, path: str, engine: str = "fbgemm", dtypes: Any = (0, 1, 2)) -> bool:
+    """Whether a recorded case of some dtype differs."""
+    cases = RECORDED[f"{capability}/cases/{name}"][:, 0].tolist()
+    of = [i for i, dtype in enumerate(cases) if dtype in dtypes]
+    of = [i for i in of if engine == "fbgemm" or f"{capability}/qnnpack/{name}/{i}" in RECORDED]
+    return any((np.not_equal(*recorded(name, capability, i, path, engine))).any() for i in of)
+
+
+COMPUTING = ("hardswish", "hardsigmoid", "leaky_relu", "sigmoid", "tanh", "elu")
+POWER_OF_TWO = ("hardsigmoid", "tanh")  # their result's scale: its product with a number is exact, fused or not
+STEPS = [
+    ("avx2", "body", "dequantize", elementwise.dequantize_subtract, {"sigmoid"}),
+    ("avx2", "body", "quantize", elementwise.quantize_add_then_round, set()),
+    ("avx2", "body", "quantize", rounding.fma_then_round, set()),
+    ("avx2", "tail", "dequantize", elementwise.dequantize_fused, set()),
+    ("avx2", "tail", "quantize", elementwise.quantize_round_then_add, set()),
+    ("avx2", "tail", "quantize", rounding.fma_then_round, set(POWER_OF_TWO)),
+    ("default", "body", "quantize", elementwise.quantize_add_then_round, set(POWER_OF_TWO)),
+    ("default", "body", "quantize", elementwise.quantize_round_then_add, set()),
+    ("default", "body", "dequantize", elementwise.dequantize_fused, set()),
+]
+
+
+@pytest.mark.parametrize("name", COMPUTING)
+@pytest.mark.parametrize(("capability", "path", "step", "wrong", "same"), STEPS)
+def test_steps_of_add_are_needed(
+    name: str, capability: str, path: str, step: str, wrong: Any, same: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded 8-bit answers tell other ways to dequantize and quantize from the right one, except in ``same``."""
+    true = activations.steps
+
+    def steps(dtype: str, capability: str, p: int) -> Any:
+        dequantize, quantize = true(dtype, capability, p)
+        if p != (BODY if path == "body" else TAIL):
+            return dequantize, quantize
+        return (wrong, quantize) if step == "dequantize" else (dequantize, wrong)
+
+    monkeypatch.setattr(activations, "steps", steps)
+    assert shows(name, capability, path, dtypes=(0, 1)) == (name not in same)
+
+
+f = np.float32
+
+
+def relu6_of(x: Any) -> Any:
+    """min(max(x, 0), 6)."""
+    return np.minimum(np.maximum(x, f(0)), f(6))
+
+
+WRONG: list[tuple[str, str, str, str, Any]] = [
+    ("clamp", "avx2", "body", "quantize_add_then_round", elementwise.quantize_round_then_add),
+    ("clamp", "avx2", "body", "quantize_add_then_round", rounding.fma_then_round),
+    ("clamp", "avx2", "body", "quantize_add_then_round", lambda x, inverse, z: np.rint(x / (f(1) / inverse) + f(z))),
+    ("clamp", "avx2", "body", "code_of", lambda real, x: np.uint8(np.clip(
+        np.rint(round(float(real), 4) / x.q_scale() + x.q_zero_point()), 0, 255))),
+    ("hardswish", "avx2", "body", "inverse_by_double", rounding.reciprocal),
+    ("hardswish", "avx2", "body", "real_hardswish", lambda x: x * relu6_of(x + f(3)) * f(1 / 6)),
+    ("hardswish", "avx2", "body", "real_hardswish", lambda x: x * (relu6_of(x + f(3)) / f(6))),
+    ("hardswish", "avx2", "tail", "real_hardswish", lambda x: x * relu6_of(x + f(3)) * f(1 / 6)),
+    ("hardswish", "avx2", "tail", "reciprocal", lambda s: activations.inverse_by_double(s)),
+    ("hardsigmoid", "avx2", "body", "real_hardsigmoid", lambda x: relu6_of(x + f(3)) * f(1 / 6)),
+    ("hardsigmoid", "avx2", "tail", "real_hardsigmoid", lambda x: relu6_of(x + f(3)) * f(1 / 6)),
+    ("leaky_relu", "avx2", "body", "real_leaky_relu", lambda slope: lambda x: np.where(
+        x > 0, x, (x * np.float64(round(float(slope), 4))).astype(f))),
+    ("sigmoid", "avx2", "body", "inverse_by_double", rounding.reciprocal),
+    ("sigmoid", "avx2", "body", "dequantize_float", elementwise.dequantize_fused),
+    ("sigmoid", "avx2", "body", "sleef_expf", exponential.glibc_expf),
+    ("sigmoid", "avx2", "body", "sigmoid_of_sleef", lambda x: activations.sigmoid_in_double(x)),
+    ("sigmoid", "avx2", "tail", "sigmoid_in_double", lambda x: activations.sigmoid_of_glibc(x)),
+    ("sigmoid", "avx2", "tail", "glibc_expf", exponential.sleef_expf),
+    ("sigmoid", "default", "body", "sigmoid_of_glibc", lambda x: activations.sigmoid_in_double(x)),
+    ("sigmoid", "default", "body", "glibc_expf", exponential.sleef_expf),
+    ("tanh", "avx2", "body", "sleef_tanhf", exponential.glibc_tanhf),
+    ("tanh", "avx2", "tail", "glibc_tanhf", exponential.sleef_tanhf),
+    ("tanh", "default", "body", "glibc_tanhf", exponential.sleef_tanhf),
+    ("elu", "avx2", "body", "sleef_expm1f", exponential.glibc_expm1f),
+    ("elu", "avx2", "body", "sleef_expm1f", lambda x: exponential.sleef_expf(x) - f(1)),
+    ("elu", "avx2", "tail", "glibc_expm1f", exponential.sleef_expm1f),
+    ("elu", "default", "body", "glibc_expm1f", exponential.sleef_expm1f),
+    ("elu", "avx2", "body", "reciprocal", lambda s: activations.inverse_by_double(s)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "capability", "path", "step", "wrong"), WRONG)
+def test_step_is_needed(
+    name: str, capability: str, path: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's recorded answers tell each wrong step from the right one."""
+    monkeypatch.setattr(activations, step, wrong)
+    assert shows(name, capability, path)
+
+
+WRONG_TABLES: list[tuple[str, str, Any]] = [
+    ("hardswish", "round_half_even", lambda x: np.floor(x + f(0.5))),
+    ("hardswish", "shifted", lambda function, s, z: lambda x: function(x) / f(s) + f(z)),
+    ("hardswish", "shifted", lambda function, s, z: lambda x: np.rint(function(x) * rounding.reciprocal(s)) + f(z)),
+    ("hardsigmoid", "round_half_even", np.floor),
+    ("sigmoid", "sigmoid", lambda x: activations.sigmoid_in_double(x) * f(256)),
+    ("tanh", "tanh", lambda x: (128 * np.tanh(x.astype(float)) + 128).astype(f)),
+    ("tanh", "glibc_tanhf", exponential.sleef_tanhf),
+    ("sigmoid", "glibc_expf", exponential.sleef_expf),
+    ("tanh", "round_half_even", np.floor),
+]
+
+
+@pytest.mark.parametrize(("name", "step", "wrong"), WRONG_TABLES)
+def test_step_of_qnnpack_is_needed(name: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of the tables of the engine qnnpack."""
+    monkeypatch.setattr(qnnpack_tables, step, wrong)
+    assert shows(name, "avx2", "body", "qnnpack", dtypes=(0,))
+
+
+@pytest.mark.parametrize("name", ["hardswish", "elu", "leaky_relu", "sigmoid"])
+def test_equal_codes_at_two_places(name: str) -> None:
+    """PyTorch gives one code two results, in the body and in the tail, as recorded."""
+    r = RECORDED
+    assert any((r[f"avx2/{name}/{i}/body"] != r[f"avx2/{name}/{i}/tail"]).any() for i in range(2))
 
 
 def test_clamp_of_qnnpack_in_channels_last() -> None:
@@ -120,6 +281,8 @@ def test_bounds_and_slopes_out_of_reach() -> None:
     for number in (np.nan, 1e39, np.inf):
         with pytest.raises(ValueError, match="negative_slope must be"):
             qlearn.leaky_relu(X, number)
+    with pytest.raises(ValueError, match=r"min_val must not be larger than max_val, got 2.0 and 1.0"):
+        qlearn.hardtanh(X, 2.0)
     with pytest.raises(ValueError, match="min and max must not both be None"):
         qlearn.clamp(X)
 

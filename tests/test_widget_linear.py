@@ -139,7 +139,8 @@ def test_the_next_place_where_engines_differ(page):
         };
         const [one, other] = [lane(), lane([3, 31], [200, 1998])];
         const apart = partings([one, other]);
-        return [partings([one, one]).length, nextOf([], 7), [...apart], ...[7, 30, 1998].map((acc) => nextOf(apart, acc))];
+        const next = [7, 30, 1998].map((acc) => nextOf(apart, acc));
+        return [partings([one, one]).length, nextOf([], 7), [...apart], ...next];
     }""")
     assert found == [0, 7, [30, 1998], 30, 1998, 30]
 

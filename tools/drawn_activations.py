@@ -13,13 +13,27 @@ from qlearn import Machine
 
 Generator = np.random.Generator
 Numbers = Callable[[Generator, str, float], tuple[Any, ...]]  # rng, dtype, scale of x -> arguments
+Scale = Callable[[Generator], float]
 
 
-def draw(rng: Generator, numbers: Numbers, *, dtype: str | None = None, n: int = 0, layout: str = "") -> Case:
-    """A tensor and what numbers(rng, dtype, its scale) draws."""
+def any_scale(rng: Generator) -> float:
+    """A scale of x."""
+    return operators.scales(rng, 1)[0]
+
+
+def draw(
+    rng: Generator,
+    numbers: Numbers,
+    scale_of: Scale = any_scale,
+    *,
+    dtype: str | None = None,
+    n: int = 0,
+    layout: str = "",
+) -> Case:
+    """A tensor, its scale by scale_of(rng), and what numbers(rng, dtype, scale) draws."""
     dtype = dtype or str(rng.choice(np.array(["quint8", "qint8", "qint32"]), p=[0.45, 0.45, 0.1]))
     place = operators.places(rng, n or operators.size(rng), layout or str(rng.choice(operators.LAYOUTS)))[0]
-    (scale,) = operators.scales(rng, 1)
+    scale = scale_of(rng)
     return Case((operators.operand(rng, place, dtype, scale),), numbers(rng, dtype, scale))
 
 
@@ -40,6 +54,12 @@ def bounds(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def two_bounds(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """``bounds``, in order and none of them None."""
+    low, high = bounds(rng, dtype, scale)
+    return tuple(sorted((-np.inf if low is None else low, np.inf if high is None else high)))
+
+
 def result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
     """Scale and zero point of the result, the scale often related to that of x."""
     related = scale * 2.0 ** int(rng.integers(-3, 4))
@@ -56,6 +76,47 @@ def slope_and_result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...
     return slope(rng, dtype, scale) + (() if rng.random() < 0.2 else result(rng, dtype, scale))
 
 
+def near(rng: Generator, value: float) -> float:
+    """value as float32, up to two steps away."""
+    return float((np.array(value, np.float32).view(np.int32) + np.int32(rng.integers(-2, 3))).view(np.float32))
+
+
+def scale_of_tanh(rng: Generator) -> float:
+    """A scale with which tanh of some code is near a tie of the result, every other time."""
+    if rng.random() < 0.5:
+        return any_scale(rng)
+    return near(rng, np.arctanh((rng.integers(1, 127) + 0.5) / 128) / rng.integers(1, 128))
+
+
+def scale_of_hardsigmoid(rng: Generator) -> float:
+    """A scale with which hardsigmoid of some code is near a tie of the result, every other time."""
+    if rng.random() < 0.5:
+        return any_scale(rng)
+    return near(rng, abs(6 * (rng.integers(256) + 0.5) / 256 - 3) / rng.integers(1, 128))
+
+
+def tie(rng: Generator, value: float) -> float:
+    """A scale of the result with which value is near a tie."""
+    return near(rng, value / (rng.integers(1, 127) + 0.5))
+
+
+def maybe_result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """Scale and zero point of sigmoid's result, or none; the engine qnnpack takes one pair alone for quint8."""
+    kind = rng.integers(3)
+    if kind == 0:
+        return ()
+    real = np.clip(scale * rng.integers(-128, 128), -80, 80)
+    return (2.0**-8, 0) if kind == 1 else (tie(rng, 1 / (1 + np.exp(-real))), operators.zero_point(rng, dtype))
+
+
+def result_and_alpha(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
+    """Scale, zero point and alpha of ELU; every other time the result of some code is near a tie."""
+    if rng.random() < 0.5:
+        real = -min(scale * float(rng.integers(1, 128)), 80.0)
+        return (tie(rng, -np.expm1(real)), operators.zero_point(rng, dtype), 1.0)
+    return (*result(rng, dtype, scale), float(rng.choice(np.array([1.0, 0.5, 1.5, rng.normal()]))))
+
+
 # PyTorch's functions, with qlearn's arguments
 
 
@@ -69,6 +130,12 @@ def _clamp(x: Any, low: float | None, high: float | None) -> Any:
     import torch
 
     return torch.ops.quantized.clamp(x, low, high)
+
+
+def _hardtanh(x: Any, low: float, high: float) -> Any:
+    import torch
+
+    return torch.nn.functional.hardtanh(x, low, high)
 
 
 def _hardswish(x: Any, scale: float, zero_point: int) -> Any:
@@ -91,7 +158,25 @@ def _leaky_relu(x: Any, negative_slope: float, *result: Any) -> Any:
     return torch.nn.functional.leaky_relu(x, negative_slope)
 
 
-def operator(name: str, torch: Callable[..., Any], numbers: Numbers = nothing) -> Operator:
+def _sigmoid(x: Any, *result: Any) -> Any:
+    import torch
+
+    return torch.ops.quantized.sigmoid(x, *result) if result else torch.sigmoid(x)
+
+
+def _tanh(x: Any) -> Any:
+    import torch
+
+    return torch.tanh(x)
+
+
+def _elu(x: Any, scale: float, zero_point: int, alpha: float) -> Any:
+    import torch
+
+    return torch.ops.quantized.elu(x, scale, zero_point, alpha)
+
+
+def operator(name: str, torch: Callable[..., Any], numbers: Numbers = nothing, scale_of: Scale = any_scale) -> Operator:
     """PyTorch's function beside qlearn's of the given name."""
 
     def theirs(case: Case) -> Answer:
@@ -100,14 +185,18 @@ def operator(name: str, torch: Callable[..., Any], numbers: Numbers = nothing) -
     def ours(case: Case, machine: Machine) -> Answer:
         return answer(getattr(qlearn, name)(case.operands[0].qtensor(), *case.args, machine=machine))
 
-    return Operator(partial(draw, numbers=numbers), theirs, ours)
+    return Operator(partial(draw, numbers=numbers, scale_of=scale_of), theirs, ours)
 
 
 ACTIVATIONS: dict[str, Operator] = {
     "relu6": operator("relu6", _relu6),
     "clamp": operator("clamp", _clamp, bounds),
+    "hardtanh": operator("hardtanh", _hardtanh, two_bounds),
     "hardswish": operator("hardswish", _hardswish, result),
-    "hardsigmoid": operator("hardsigmoid", _hardsigmoid),
+    "hardsigmoid": operator("hardsigmoid", _hardsigmoid, scale_of=scale_of_hardsigmoid),
     "leaky_relu": operator("leaky_relu", _leaky_relu, slope_and_result),
+    "sigmoid": operator("sigmoid", _sigmoid, maybe_result),
+    "tanh": operator("tanh", _tanh, scale_of=scale_of_tanh),
+    "elu": operator("elu", _elu, result_and_alpha),
 }
 """A name -> its line of the conformance table."""

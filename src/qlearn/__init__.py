@@ -1,7 +1,17 @@
 """PyTorch's quantized integers, every last bit, in NumPy."""
 
 from qlearn import observers
-from qlearn.activations import clamp, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6
+from qlearn.activations import (
+    clamp,
+    elu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    relu6,
+    sigmoid,
+    tanh,
+)
 from qlearn.affine import QTensor, from_torch, quantize_per_channel, quantize_per_tensor
 from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
@@ -51,6 +61,7 @@ __all__ = [
     "conv2d_relu",
     "conv3d",
     "conv3d_relu",
+    "elu",
     "flatten",
     "from_torch",
     "getitem",
@@ -75,8 +86,10 @@ __all__ = [
     "relu",
     "relu6",
     "reshape",
+    "sigmoid",
     "split",
     "squeeze",
+    "tanh",
     "transpose",
     "unsqueeze",
     "view",

@@ -15,6 +15,7 @@ from qlearn import requantize, windows
 from qlearn.affine import DTYPES, QTensor
 from qlearn.elementwise import BLOCKS, dequantize_fused, dequantize_subtract, multiplier_of_product
 from qlearn.iteration import broadcast_strides
+from qlearn.kernels import kernel_of
 from qlearn.layout import dense_strides, like_channels_last
 from qlearn.linear import w_scales, w_zero_points
 from qlearn.machine import BODY, TAIL, Machine
@@ -121,13 +122,15 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps]:
     where = (1, 0, 1, 1) if is_linear else tuple(s[name] for name in ("stride", "padding", "dilation", "groups"))
     n = x.ndim - 2
     g = windows.geometry(n, x.shape, weight.shape, *where)
-    kernels = convolution.kernels_of(machine, weight, g)
+    kernels = machine.engine
     if is_linear:
-        kernels = "fbgemm" if machine.engine == "x86" else machine.engine
+        kernels = "fbgemm" if kernels == "x86" else kernels
         kernels = kernels.replace("onednn", "onednn_vnni" if machine.vnni else "onednn_avx2")
-    pairing = "onednn_avx2" if kernels.startswith("onednn") else "fbgemm"
-    depthwise = kernels == "fbgemm" and not is_linear and convolution.is_depthwise(weight, g)
-    saturates = (not machine.vnni and kernels in ("fbgemm", "onednn_avx2")) or depthwise
+        saturates = not machine.vnni and kernels != "qnnpack"
+    else:
+        kernel = kernel_of(machine, weight, g)
+        kernels, saturates = kernel.steps, bool(kernel.pairs)
+    pairing = "channels" if kernels.startswith("onednn") else "taps"
 
     @cache
     def acc(padding: bool, saturation: bool) -> Array:
@@ -200,7 +203,7 @@ def _requantized(
         once, one = how.plain or how.double, real(1)
         rx = sx if once else one / np.float32(1.0 / x_scale)
         ro = so if once else one / np.float32(1.0 / scale)
-        y = (a * (rx * sw) if kernels == "onednn_avx2" else (a * rx) * sw) + b
+        y = (a * (rx * sw) if kernels in ("onednn_avx2", "onednn_gemm") else (a * rx) * sw) + b
         y = np.maximum(y, real(0)) if relu and not how.relu else y
         y = y / ro if how.divide or kernels == "onednn_reference" else y * (one / ro)
         return codes_of(y, zero_point, how, first=True, low=low)

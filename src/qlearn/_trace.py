@@ -7,6 +7,7 @@ it becomes. What is in no table is refused, by its name and its layer's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -80,9 +81,11 @@ def values(model: torch.nn.Module, steps: Sequence[Step], x: Sequence[Any]) -> t
     from torch import fx
 
     found = trace(model)
-    ours, theirs = ([(step.name, step.op) for step in many] for many in (steps, found.steps))
-    if ours != theirs:
-        raise ValueError("model must be the one that the network was made from: its layers are others")
+    for ours, theirs in zip_longest(steps, found.steps):
+        if not _alike(ours, theirs):
+            raise ValueError(
+                f"model must be the one that the network was made from, but the network has {ours}, the model {theirs}"
+            )
     results: dict[str, Any] = {}
 
     class Recorder(fx.Interpreter):  # type: ignore[misc]
@@ -95,6 +98,16 @@ def values(model: torch.nn.Module, steps: Sequence[Step], x: Sequence[Any]) -> t
     with torch.no_grad(), _torch.quietly():
         Recorder(found.graph).run(*(torch.from_numpy(np.asarray(a)) for a in x))
     return results, f"torch {torch.__version__}, engine {torch.backends.quantized.engine}"
+
+
+def _alike(ours: Step | None, theirs: Step | None) -> bool:
+    """Whether two steps are the same, weights and biases included."""
+    if ours is None or theirs is None or str(ours) != str(theirs):
+        return False
+    arrays = [(ours.bias, theirs.bias)]
+    if ours.weight is not None and theirs.weight is not None:
+        arrays.append((ours.weight.int_repr(), theirs.weight.int_repr()))
+    return all(np.array_equal(mine, other) for mine, other in arrays if mine is not None and other is not None)
 
 
 def _as_values(result: Any) -> Any:

@@ -1,7 +1,8 @@
 """Activations of one quantized tensor (Chapter 11, MobileNetV2).
 
 A kernel dequantizes each code, computes in float32, and quantizes, with the steps of ``add``; of 8-bit codes there are
-256, so each path of a kernel is one table. The engine qnnpack has tables of its own for quint8.
+256, so each path of a kernel is one table. The engine qnnpack has tables of its own for quint8
+(``qlearn.qnnpack_tables``).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,20 +11,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qlearn import qnnpack_tables
 from qlearn.affine import DTYPES, QTensor, check_scale, check_zero_point
-from qlearn.elementwise import BLOCKS, check_per_tensor, quantize_add_then_round, steps
-from qlearn.layout import dense_strides, in_memory_order, laid_out, like_channels_last, new_strides
+from qlearn.elementwise import BLOCKS, Dequantize, check_per_tensor, quantize_add_then_round, steps
+from qlearn.exponential import glibc_expf, glibc_expm1f, glibc_tanhf, sleef_expf, sleef_expm1f, sleef_tanhf
+from qlearn.layout import dense_strides, laid_out, new_strides
 from qlearn.machine import BODY, TAIL, Machine
-from qlearn.rounding import reciprocal, round_half_even, saturate
+from qlearn.qnnpack_tables import of_qnnpack
+from qlearn.rounding import reciprocal, saturate
 
-__all__ = ["clamp", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "relu6"]
+__all__ = ["clamp", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "relu6", "sigmoid", "tanh"]
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
 Function = Callable[[Floats], Floats]
 
-HARDSIGMOID = {"quint8": (2.0**-8, 0), "qint8": (2.0**-8, -128), "qint32": (2.0**-32, 0)}
-"""Scale and zero point of hardsigmoid, by dtype: of numbers from 0 to 1."""
+FROM_0_TO_1 = {"quint8": (2.0**-8, 0), "qint8": (2.0**-8, -128), "qint32": (2.0**-32, 0)}
+"""Scale and zero point of sigmoid and hardsigmoid, by dtype."""
+FROM_MINUS_1_TO_1 = {"quint8": (2.0**-7, 128), "qint8": (2.0**-7, 0), "qint32": (2.0**-31, 0)}
+"""Scale and zero point of tanh, by dtype."""
 
 
 def relu6(x: QTensor, *, machine: Machine | None = None) -> QTensor:
@@ -37,8 +43,11 @@ def relu6(x: QTensor, *, machine: Machine | None = None) -> QTensor:
 def hardtanh(x: QTensor, min_val: float = -1.0, max_val: float = 1.0, *, machine: Machine | None = None) -> QTensor:
     """``clamp`` between min_val and max_val: torch.nn.functional.hardtanh (Chapter 11).
 
-    Args, returns, raises: as ``clamp``. Source: ``qclamp.cpp`` hardtanh_quantized_cpu.
+    Args, returns, raises: as ``clamp``, and ValueError if min_val > max_val. Source: ``qclamp.cpp``
+    hardtanh_quantized_cpu.
     """
+    if _float32("min_val", min_val) > _float32("max_val", max_val):
+        raise ValueError(f"min_val must not be larger than max_val, got {min_val} and {max_val}")
     return clamp(x, min_val, max_val, machine=machine)
 
 
@@ -68,20 +77,16 @@ def clamp(x: QTensor, min: float | None = None, max: float | None = None, *, mac
     """
     machine = Machine.of(machine)
     check_per_tensor("x", x)
-    low, high = (None if v is None else _float32(name, v) for name, v in (("min", min), ("max", max)))
-    if low is None and high is None:
+    if min is None and max is None:
         raise ValueError("min and max must not both be None")
-    scale, zero_point, codes = x.q_scale(), x.q_zero_point(), x.int_repr()
-    if machine.engine == "qnnpack":
-        if low is None or high is None:
-            raise ValueError(f"min and max must both be given on qnnpack, got {min} and {max}")
-        if x.dtype == "quint8":
-            return _clamp_of_qnnpack(x, low, high)
-    if low is not None:
-        codes = np.maximum(codes, code_of(low, scale, zero_point, x.dtype))
-    if high is not None:
-        codes = np.minimum(codes, code_of(high, scale, zero_point, x.dtype))
-    return QTensor(laid_out(codes, new_strides(x.int_repr())), scale, zero_point, x.dtype)
+    if machine.engine == "qnnpack" and (min is None or max is None):
+        raise ValueError(f"min and max must both be given on qnnpack, got {min} and {max}")
+    low = code_of(_float32("min", -np.inf if min is None else min), x)
+    high = code_of(_float32("max", np.inf if max is None else max), x)
+    if of_qnnpack(x, machine):
+        return qnnpack_tables.clamp_in_memory_order(x, low, high)
+    codes = np.minimum(np.maximum(x.int_repr(), low), high)
+    return QTensor(laid_out(codes, new_strides(x.int_repr())), x.q_scale(), x.q_zero_point(), x.dtype)
 
 
 def hardswish(x: QTensor, scale: float, zero_point: int, *, machine: Machine | None = None) -> QTensor:
@@ -107,10 +112,11 @@ def hardswish(x: QTensor, scale: float, zero_point: int, *, machine: Machine | N
             without dimensions or elements, and scales that are subnormal as float32.
     """
     machine, scale, zero_point = _check(x, scale, zero_point, machine)
-    if machine.engine == "qnnpack" and x.dtype == "quint8":
-        _check_qnnpack(x, "scale", scale)
-        return _table_of_qnnpack(x, real_hardswish, scale, zero_point)
-    return _each(x, lambda path: real_hardswish, scale, zero_point, machine)
+    if of_qnnpack(x, machine):
+        qnnpack_tables.check_shape(x, empty=False)
+        scaled = qnnpack_tables.shifted(real_hardswish, scale, zero_point)
+        return qnnpack_tables.looked_up(x, scaled, scale, zero_point)
+    return _each(x, real_hardswish, real_hardswish, scale, zero_point, machine, inverse=inverse_by_double(scale))
 
 
 def hardsigmoid(x: QTensor, *, machine: Machine | None = None) -> QTensor:
@@ -122,13 +128,97 @@ def hardsigmoid(x: QTensor, *, machine: Machine | None = None) -> QTensor:
 
     Args, returns, raises: as ``hardswish``, without scale and zero_point.
     """
-    machine = Machine.of(machine)
-    check_per_tensor("x", x)
-    scale, zero_point = HARDSIGMOID[x.dtype]
-    if machine.engine == "qnnpack" and x.dtype == "quint8":
-        _check_qnnpack(x, "scale", scale)
-        return _table_of_qnnpack(x, real_hardsigmoid, scale, zero_point)
-    return _each(x, lambda path: real_hardsigmoid, scale, zero_point, machine)
+    machine, scale, zero_point = _check_or_choose(x, None, None, FROM_0_TO_1, machine)
+    if of_qnnpack(x, machine):
+        qnnpack_tables.check_shape(x, empty=False)
+        scaled = qnnpack_tables.shifted(real_hardsigmoid, scale, zero_point)
+        return qnnpack_tables.looked_up(x, scaled, scale, zero_point)
+    return _each(x, real_hardsigmoid, real_hardsigmoid, scale, zero_point, machine)
+
+
+def sigmoid(
+    x: QTensor, scale: float | None = None, zero_point: int | None = None, *, machine: Machine | None = None
+) -> QTensor:
+    """1 / (1 + exp(-x)): torch.sigmoid, and with scale and zero_point torch.ops.quantized.sigmoid (Chapter 11).
+
+    - AVX2, AVX512, vector body: dequantized (q - z) * s; all in float32, exp is Sleef's.
+    - DEFAULT, vector body: dequantized as in ``add``; all in float32, exp is the C library's.
+    - scalar tail: dequantized as in ``add``; exp in float32 is the C library's, sum and quotient are float64.
+
+    Quantized as in ``hardswish``. Without scale and zero_point the result has those of ``hardsigmoid``. The engine
+    qnnpack computes a quint8 tensor with 256 / (1 + exp(-x)) in float32, clamped to [0, 255] and rounded, exp the C
+    library's. ``qlearn.exponential`` says which C library. Source: ``qsigmoid.cpp``; ``QuantizedOpKernels.cpp``
+    qsigmoid_kernel; QNNPACK ``sigmoid.c``.
+
+    Args:
+        x: a per-tensor QTensor of any dtype and strides.
+        scale, zero_point: of the result, as of ``hardswish``; both or none.
+        machine: whose arithmetic; None is ``Machine.default()``.
+
+    Returns:
+        A QTensor of x's shape and dtype, channels_last if x is, contiguous otherwise.
+
+    Raises:
+        TypeError: x is not a QTensor, machine not a Machine.
+        ValueError: x is per channel, scale or zero_point out of its range or one of them alone; on the engine qnnpack,
+            for quint8, another scale than 1/256, another zero_point than 0, an x without dimensions or with an empty
+            axis after the first, and a scale of x that is subnormal as float32.
+    """
+    machine, scale, zero_point = _check_or_choose(x, scale, zero_point, FROM_0_TO_1, machine)
+    if of_qnnpack(x, machine):
+        if np.float32(scale) != 2.0**-8 or zero_point != 0:
+            raise ValueError(f"scale and zero_point must be 1/256 and 0 on qnnpack, got {scale} and {zero_point}")
+        return qnnpack_tables.looked_up(x, qnnpack_tables.sigmoid, scale, zero_point)
+    inverse = inverse_by_double(scale)
+    if not vectors(machine):
+        return _each(x, sigmoid_of_glibc, sigmoid_in_double, scale, zero_point, machine, inverse=inverse)
+    dequantize, body = dequantize_float, sigmoid_of_sleef
+    return _each(x, body, sigmoid_in_double, scale, zero_point, machine, inverse=inverse, dequantize=dequantize)
+
+
+def tanh(x: QTensor, *, machine: Machine | None = None) -> QTensor:
+    """tanh(x): torch.tanh of a quantized tensor (Chapter 11).
+
+    The result's scale is 1/128 and its zero point 128 for quint8, 0 for qint8; 1/2**31 and 0 for qint32. Dequantized
+    and quantized as in ``add``; tanh in float32 is Sleef's in the vector body of AVX2 and AVX512, the C library's in
+    the tail and in DEFAULT (``qlearn.exponential`` says which). The engine qnnpack computes a quint8 tensor with
+    128 * tanh(x) + 128 in float32, clamped to [0, 255] and rounded, tanh the C library's. Source: ``qtanh.cpp``;
+    ``QuantizedOpKernels.cpp`` qtanh_kernel; QNNPACK ``tanh.c``.
+
+    Args, returns, raises: as ``sigmoid``, without scale and zero_point.
+    """
+    machine, scale, zero_point = _check_or_choose(x, None, None, FROM_MINUS_1_TO_1, machine)
+    if of_qnnpack(x, machine):
+        return qnnpack_tables.looked_up(x, qnnpack_tables.tanh, scale, zero_point)
+    body = sleef_tanhf if vectors(machine) else glibc_tanhf
+    return _each(x, body, glibc_tanhf, scale, zero_point, machine)
+
+
+def elu(x: QTensor, scale: float, zero_point: int, alpha: float = 1.0, *, machine: Machine | None = None) -> QTensor:
+    """x where x > 0, else (exp(x) - 1) * alpha, in float32: torch.ops.quantized.elu (Chapter 11).
+
+    Dequantized and quantized as in ``add``, on every engine; exp(x) - 1 is Sleef's expm1 in the vector body of AVX2 and
+    AVX512, the C library's in the tail and in DEFAULT (``qlearn.exponential`` says which). Source: ``qelu.cpp``;
+    ``QuantizedOpKernels.cpp`` qelu_kernel.
+
+    Args:
+        x: a per-tensor QTensor of any dtype and strides.
+        scale, zero_point: of the result, as of ``hardswish``.
+        alpha: a finite number, as float32 too.
+        machine: whose arithmetic; None is ``Machine.default()``.
+
+    Returns:
+        A QTensor of x's shape and dtype, contiguous.
+
+    Raises:
+        TypeError: x is not a QTensor, alpha not a real number, machine not a Machine.
+        ValueError: x is per channel, scale or zero_point out of its range, alpha not finite.
+    """
+    machine, scale, zero_point = _check(x, scale, zero_point, machine)
+    factor = _finite("alpha", alpha)
+    body = real_elu(sleef_expm1f if vectors(machine) else glibc_expm1f, factor)
+    tail = real_elu(glibc_expm1f, factor)
+    return _each(x, body, tail, scale, zero_point, machine, strides=dense_strides(x.shape))
 
 
 def leaky_relu(
@@ -159,23 +249,14 @@ def leaky_relu(
         ValueError: x is per channel, scale or zero_point out of its range or one of them alone, negative_slope not
             finite.
     """
-    if (scale is None) != (zero_point is None):
-        raise ValueError(f"scale and zero_point must both be given or both be None, got {scale} and {zero_point}")
     check_per_tensor("x", x)
-    scale, zero_point = (x.q_scale(), x.q_zero_point()) if scale is None else (scale, zero_point)
-    machine, scale, zero_point = _check(x, scale, zero_point, machine)
-    slope = _float32("negative_slope", negative_slope)
-    if not np.isfinite(slope):
-        raise ValueError(f"negative_slope must be finite, got {negative_slope}")
-    return _each(
-        x,
-        lambda path: lambda real: np.where(real > 0, real, real * slope),
-        scale,
-        zero_point,
-        machine,
-        inverse=reciprocal(scale),
-        copied=True,
-    )
+    own = {x.dtype: (x.q_scale(), x.q_zero_point())}
+    machine, scale, zero_point = _check_or_choose(x, scale, zero_point, own, machine)
+    slope = _finite("negative_slope", negative_slope)
+    codes = x.int_repr()
+    dense = QTensor(laid_out(codes, new_strides(codes)), x.q_scale(), x.q_zero_point(), x.dtype)  # the kernel's copy
+    real = real_leaky_relu(slope)
+    return _each(dense, real, real, scale, zero_point, machine)
 
 
 # The real functions, float32 step by step
@@ -191,14 +272,49 @@ def real_hardswish(x: Floats) -> Floats:
     return np.asarray(x * np.minimum(np.maximum(x + np.float32(3), np.float32(0)), np.float32(6)) / np.float32(6))
 
 
+def sigmoid_of_sleef(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)), exp by Sleef."""
+    return np.float32(1) / (np.float32(1) + sleef_expf(-x))
+
+
+def sigmoid_of_glibc(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)), exp by the C library."""
+    return np.float32(1) / (np.float32(1) + glibc_expf(-x))
+
+
+def sigmoid_in_double(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)) in float64, but for exp, by the C library, and the result."""
+    return np.asarray(1.0 / (1.0 + glibc_expf(-x).astype(np.float64))).astype(np.float32)
+
+
+def real_leaky_relu(slope: np.float32) -> Function:
+    """x where x > 0, else x * slope."""
+    return lambda x: np.where(x > 0, x, x * slope)
+
+
+def real_elu(expm1: Function, alpha: np.float32) -> Function:
+    """x where x > 0, else expm1(x) * alpha."""
+    return lambda x: np.where(x > 0, x, expm1(x) * alpha)
+
+
 # The kernels
 
 
-def code_of(real: np.float32, scale: float, zero_point: int, dtype: str) -> Any:
-    """The code of one real number, as in the tails of ``add``."""
+def vectors(machine: Machine) -> bool:
+    """Whether a body runs in vectors of AVX2, as it does with AVX512 too."""
+    return machine.capability != "DEFAULT"
+
+
+def dequantize_float(q: Codes, scale: np.float32, zero_point: int) -> Floats:
+    """(float32(q) - float32(zero_point)) * scale (AVX2 body of sigmoid)."""
+    return np.asarray((q.astype(np.float32) - np.float32(zero_point)) * scale)
+
+
+def code_of(real: np.float32, x: QTensor) -> Any:
+    """The code of one real number in x, as in the tails of ``add``."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        rounded = quantize_add_then_round(np.asarray(real), reciprocal(scale), zero_point)
-    return saturate(rounded, DTYPES[dtype])
+        rounded = quantize_add_then_round(np.asarray(real), reciprocal(x.q_scale()), x.q_zero_point())
+    return saturate(rounded, DTYPES[x.dtype])
 
 
 def inverse_by_double(scale: float) -> Floats:
@@ -209,32 +325,36 @@ def inverse_by_double(scale: float) -> Floats:
 
 def _each(
     x: QTensor,
-    function: Callable[[int], Function],
+    body: Function,
+    tail: Function,
     scale: float,
     zero_point: int,
     machine: Machine,
     *,
     inverse: Floats | None = None,
+    dequantize: Dequantize | None = None,
     strides: Sequence[int] | None = None,
-    copied: bool = False,
 ) -> QTensor:
-    """Dequantize, compute function(path) and quantize each element on the path that it lies on.
+    """Dequantize each element, compute a function of it in float32 and quantize, on the path that it lies on.
 
-    ``inverse`` of the scale is what the vector body of AVX2 multiplies 8-bit codes by, ``inverse_by_double`` as a rule;
-    ``strides`` are the result's; ``copied`` says that the kernel reads a dense copy of x.
+    In a body, ``dequantize`` replaces the step of ``add``; in one of AVX2, ``inverse`` replaces the float32 1 / scale
+    for 8-bit codes. ``strides`` are the result's if it is not laid out like x.
     """
-    codes = x.int_repr()
-    strides = new_strides(codes) if strides is None else strides
-    vector_inverse = inverse_by_double(scale) if inverse is None else inverse
+    strides = new_strides(x.int_repr()) if strides is None else strides
 
     def kernel(path: int, q: Codes) -> Codes:
-        dequantize, quantize = steps(x.dtype, machine.capability, path)
-        real = function(path)(dequantize(q, np.float32(x.q_scale()), x.q_zero_point()))
-        in_vectors = path == BODY and machine.capability != "DEFAULT" and x.dtype != "qint32"
-        return saturate(quantize(real, vector_inverse if in_vectors else reciprocal(scale), zero_point), q.dtype)
+        to_real, quantize = steps(x.dtype, machine.capability, path)
+        function, factor = tail, reciprocal(scale)
+        if path == BODY:
+            function, to_real = body, dequantize or to_real
+            if inverse is not None and vectors(machine) and x.dtype != "qint32":
+                factor = inverse
+        real = function(to_real(q, np.float32(x.q_scale()), x.q_zero_point()))
+        return saturate(quantize(real, factor, zero_point), q.dtype)
 
+    codes = x.int_repr()
     out = laid_out(np.empty(x.shape, codes.dtype), strides)
-    paths = machine.path_map(x.shape, strides, strides if copied else x.strides, block=BLOCKS[x.dtype])
+    paths = machine.path_map(x.shape, strides, x.strides, block=BLOCKS[x.dtype])
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for path in (BODY, TAIL):
             here = paths == path
@@ -249,53 +369,32 @@ def _on_path(kernel: Callable[[int, Codes], Codes], path: int, q: Codes) -> Code
     return kernel(path, np.arange(256, dtype=np.uint8).view(q.dtype))[q.view(np.uint8)]
 
 
-# The engine qnnpack, quint8
-
-
-def _table_of_qnnpack(x: QTensor, function: Function, scale: float, zero_point: int) -> QTensor:
-    """rint(clamp(function(x) * (1 / scale) + zero_point)), each step in float32, from a table of all codes."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        real = np.float32(x.q_scale()) * (np.arange(256) - x.q_zero_point()).astype(np.float32)
-        scaled = reciprocal(scale) * function(real) + np.float32(zero_point)
-        table = saturate(round_half_even(np.clip(scaled, np.float32(0), np.float32(255))), np.uint8)
-    codes = x.int_repr()
-    return QTensor(laid_out(table[codes], new_strides(codes)), scale, zero_point, "quint8")
-
-
-def _clamp_of_qnnpack(x: QTensor, low: np.float32, high: np.float32) -> QTensor:
-    """The elements in their order in memory, clamped, as a contiguous tensor."""
-    scale, zero_point, codes = x.q_scale(), x.q_zero_point(), x.int_repr()
-    least, most = (code_of(bound, scale, zero_point, "quint8") for bound in (low, high))
-    if least > most:
-        raise ValueError(f"min must not have a larger code than max on qnnpack, got codes {least} and {most}")
-    _check_axes(x)
-    if like_channels_last(codes):
-        codes = in_memory_order(laid_out(codes, new_strides(codes))).reshape(x.shape)
-    return QTensor(laid_out(np.clip(codes, least, most), dense_strides(x.shape)), scale, zero_point, "quint8")
-
-
-def _check_qnnpack(x: QTensor, name: str, scale: float) -> None:
-    """Refuse what its tables refuse: see ``hardswish``."""
-    if x.size == 0:
-        raise ValueError(f"x must not be empty on qnnpack, got shape {x.shape}")
-    _check_axes(x)
-    tiny = np.finfo(np.float32).tiny
-    for what, value in (("the scale of x", x.q_scale()), (name, scale)):
-        if np.float32(value) < tiny:
-            raise ValueError(f"{what} must be at least {tiny} as float32 on qnnpack, got {value}")
-
-
-def _check_axes(x: QTensor) -> None:
-    if x.ndim == 0 or 0 in x.shape[1:]:
-        raise ValueError(f"x must have dimensions, and none empty after the first, on qnnpack, got shape {x.shape}")
-
-
 # Arguments
 
 
 def _check(x: QTensor, scale: Any, zero_point: Any, machine: Machine | None) -> tuple[Machine, float, int]:
     check_per_tensor("x", x)
     return Machine.of(machine), check_scale(scale), check_zero_point(zero_point, x.dtype)
+
+
+def _check_or_choose(
+    x: QTensor, scale: Any, zero_point: Any, own: dict[str, tuple[float, int]], machine: Machine | None
+) -> tuple[Machine, float, int]:
+    """As ``_check``; without scale and zero point those of x's dtype."""
+    if (scale is None) != (zero_point is None):
+        raise ValueError(f"scale and zero_point must both be given or both be None, got {scale} and {zero_point}")
+    check_per_tensor("x", x)
+    if scale is None:
+        scale, zero_point = own[x.dtype]
+    return _check(x, scale, zero_point, machine)
+
+
+def _finite(name: str, value: Any) -> np.float32:
+    """``_float32``, and not infinite."""
+    narrow = _float32(name, value)
+    if not np.isfinite(narrow):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return narrow
 
 
 def _float32(name: str, value: Any) -> np.float32:

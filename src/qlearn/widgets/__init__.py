@@ -7,10 +7,11 @@ except ImportError:
 
 from .affine import Grid
 from .calculator import Calculator
+from .conv import SlidingWindow
 from .elementwise import AdditionTable
 from .linear import Staircase
 from .machine import TwoPaths
 from .observers import Range
 from .rounding import Tie
 
-__all__ = ["AdditionTable", "Calculator", "Grid", "Range", "Staircase", "Tie", "TwoPaths"]
+__all__ = ["AdditionTable", "Calculator", "Grid", "Range", "SlidingWindow", "Staircase", "Tie", "TwoPaths"]

@@ -1,45 +1,63 @@
 import { clamp, cvtps2dq, fma32, fround, reciprocal, rint } from "./arithmetic.js";
 
 // From a layer's int32 accumulator to its code, one function for each engine, as qlearn.requantize has them. Each is made
-// for p = { sx, sw, bias, s, z, channel }: the scales of input, weight and output, a bias, the output's zero point, and
-// whether the weight is quantized per channel.
+// for p = { sx, sw, bias, s, z, channel, conv, relu }: the scales of input, weight and output, a bias, the output's zero
+// point, whether the weight is quantized per channel, whether the layer is a convolution, and whether a ReLU is fused.
+// It returns every number on the way, the code last.
 
 const single = (acc) => fround(acc); // beyond 2^24 not every integer is a float32
-const code = (whole) => (whole > 0 ? Math.min(whole, 255) : 0); // NaN becomes 0
+const code = (whole, low = 0) => (whole > low ? Math.min(whole, 255) : low); // NaN becomes low
 
-export function fbgemm({ sx, sw, bias, s, z, channel }) {
+// [the bias in steps of the accumulator, null per tensor; their sum; in steps of the output; rounded; code]
+export function fbgemmSteps({ sx, sw, bias, s, z, channel, relu }) {
   const [t, b] = [fround(fround(sx) * fround(sw)), fround(bias)];
-  const [m, r, part] = [fround(t / fround(s)), reciprocal(t), fround(b / t)];
-  const total = channel ? (acc) => fround(single(acc) + part) : (acc) => fma32(b, r, single(acc));
-  return (acc) => code(cvtps2dq(fround(total(acc) * m)) + z);
+  const [m, r, part] = [fround(t / fround(s)), reciprocal(t), channel ? fround(b / t) : null];
+  const total = channel ? (a) => fround(a + part) : (a) => fma32(b, r, a);
+  return (acc) => {
+    const sum = total(single(acc));
+    const v = fround(sum * m);
+    return [part, sum, v, cvtps2dq(v), code(cvtps2dq(v) + z, relu ? z : 0)];
+  };
 }
 
-export function qnnpack({ sx, sw, bias, s, z }) {
+// [the bias as an integer; the accumulator with it; in steps of the output; rounded; code]
+export function qnnpackSteps({ sx, sw, bias, s, z, relu }) {
   const b = clamp(rint(fround(fround(bias) * reciprocal(sw * sx))), -(2 ** 31), 2 ** 31 - 1);
   const m = fround(fround(fround(sw) * fround(sx)) * reciprocal(s));
-  return (acc) => code(cvtps2dq(fround(single((acc + b) | 0) * m)) + z);
+  return (acc) => {
+    const sum = (acc + b) | 0;
+    const v = fround(single(sum) * m);
+    return [b, sum, v, cvtps2dq(v), code(cvtps2dq(v) + z, relu ? z : 0)];
+  };
 }
 
 const twiceInverted = (scale) => reciprocal(1 / scale); // 1 / float32(1 / s), the inner division in float64
 
-// What oneDNN takes for real numbers: their quantization, after `real` has made one of an accumulator.
-function onednn({ sw, s, z, channel }, make) {
-  const real = make(channel ? reciprocal(reciprocal(sw)) : twiceInverted(sw));
-  const r = reciprocal(twiceInverted(s));
-  return (acc) => code(rint(fround(fround(real(single(acc)) * r) + z)));
+// oneDNN makes a real number of an accumulator, then quantizes it. On a CPU with VNNI it multiplies by one scale after the
+// other, in its kernels for AVX2 by their product.
+// [by x's scale, null for AVX2; by both; with the bias; after the ReLU; in steps of the output; with the zero point; code]
+function onednnSteps({ sx, sw, bias, s, z, channel, conv, relu }, avx2) {
+  const w = conv ? fround(sw) : channel ? reciprocal(reciprocal(sw)) : twiceInverted(sw);
+  const [x, b, r] = [twiceInverted(sx), fround(bias), reciprocal(twiceInverted(s))];
+  const both = fround(x * w);
+  return (acc) => {
+    const scaled = avx2 ? null : fround(single(acc) * x);
+    const real = fround(avx2 ? single(acc) * both : scaled * w);
+    const y = fround(real + b);
+    const positive = relu ? Math.max(y, 0) : y;
+    const v = fround(positive * r);
+    const shifted = fround(v + z);
+    return [scaled, real, y, positive, v, shifted, code(rint(shifted))];
+  };
 }
+export const onednnVnniSteps = (p) => onednnSteps(p, false);
+export const onednnAvx2Steps = (p) => onednnSteps(p, true);
 
-// oneDNN on a CPU with VNNI: the accumulator is multiplied by one scale after the other.
-export function onednnVnni(p) {
-  const [x, b] = [twiceInverted(p.sx), fround(p.bias)];
-  return onednn(p, (w) => (a) => fround(fround(fround(a * x) * w) + b));
-}
-
-// oneDNN's kernels for AVX2: by the product of the scales.
-export function onednnAvx2(p) {
-  const [x, b] = [twiceInverted(p.sx), fround(p.bias)];
-  return onednn(p, (w) => { const both = fround(x * w); return (a) => fround(fround(a * both) + b); });
-}
+const last = (steps) => (p) => {
+  const each = steps(p);
+  return (acc) => each(acc).at(-1);
+};
+export const [fbgemm, qnnpack, onednnVnni, onednnAvx2] = [fbgemmSteps, qnnpackSteps, onednnVnniSteps, onednnAvx2Steps].map(last);
 
 // On paper, as people write it in float64: round, then the zero point.
 export const onPaper = ({ sx, sw, bias, s, z }) => (acc) => code(rint((acc * sx * sw + bias) / s) + z);
