@@ -155,7 +155,7 @@ class QTensor:
         return _torch.to_torch(self)
 
     def once(self, make: Callable[..., T], *args: Hashable) -> T:
-        """make(self, *args), computed at the first call and kept: a layer that runs again prepares its weight once."""
+        """``make(self, *args)``, computed once and kept: a layer that runs again has its weight prepared."""
         key = (make, *args)
         if key not in self._made:
             self._made[key] = make(self, *args)

@@ -37,7 +37,7 @@ PIECE = 2**16  # elements that are requantized at once, so that the steps find t
 
 
 def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
-    """step(acc, *parameters, relu=relu) for one of the functions below."""
+    """``step(acc, *parameters, relu=relu)`` for one of the functions below."""
     rows = acc.reshape(prod(acc.shape[:-1]), acc.shape[-1])
     codes = np.empty(rows.shape, np.uint8)
     some = max(1, PIECE // max(1, acc.shape[-1]))
