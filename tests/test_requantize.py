@@ -18,6 +18,10 @@ HALF_AWAY = "np.sign(y) * np.floor(np.abs(y) + np.float32(0.5))"
 PRODUCT = "_twice_inverted(x_scale) * w_scale.astype(np.float32)"
 TOGETHER = f"acc.astype(np.float32) * ({PRODUCT})"
 APART = "(acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32)"
+ZERO_POINT_FIRST = (
+    "np.clip(cvtps2dq(y), low - zero_point, 255 - zero_point) + zero_point",
+    "np.clip(cvtps2dq(y + np.float32(zero_point)), low, 255)",
+)
 
 # a function of requantize.py; a step of it or of its helpers, and a wrong form
 MUTANTS = [
@@ -28,9 +32,9 @@ MUTANTS = [
     ("fbgemm", "total * (t / np.float32(scale))", "total * t / np.float32(scale)"),
     ("fbgemm", "total * (t / np.float32(scale))", "total * (t * reciprocal(scale))"),
     ("fbgemm", "total * (t / np.float32(scale))", "total.astype(float) * x_scale * w_scale / scale"),
-    ("fbgemm", "cvtps2dq(y).astype(np.int64) + zero_point", "cvtps2dq(y + np.float32(zero_point)).astype(np.int64)"),
+    ("fbgemm", *ZERO_POINT_FIRST),
     ("fbgemm", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
-    ("fbgemm", "zero_point if relu else 0, 255", "0, 255"),
+    ("fbgemm", "low = zero_point if relu else 0", "low = 0"),
     (
         "qnnpack",
         "(to_int32(acc) + b).astype(np.float32) * multiplier",
@@ -38,7 +42,7 @@ MUTANTS = [
     ),
     ("qnnpack", "* np.float32(x_scale)) * reciprocal(scale)", "* np.float32(x_scale)) / np.float32(scale)"),
     ("qnnpack", "np.float32(x_scale)) * reciprocal(scale)", "(np.float32(x_scale) * reciprocal(scale)))"),
-    ("qnnpack", "cvtps2dq(y).astype(np.int64) + zero_point", "cvtps2dq(y + np.float32(zero_point)).astype(np.int64)"),
+    ("qnnpack", *ZERO_POINT_FIRST),
     ("qnnpack", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
     ("onednn_vnni", APART, TOGETHER),
     ("onednn_vnni", f"{APART} + bias", "fma(acc.astype(np.float32) * _twice_inverted(x_scale), w_scale, bias)"),
@@ -56,7 +60,7 @@ MUTANTS = [
             ("add_then_round(y, zero_point)", "np.rint(y.astype(float) + zero_point)"),
             ("_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
             ("else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
-            ("np.where(y > 0, y, np.float32(0)) if relu else y", "y"),
+            ("np.fmax(y, np.float32(0)) if relu else y", "y"),
         )
     ),
     ("onednn_gemm", TOGETHER, APART),
