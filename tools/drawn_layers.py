@@ -14,6 +14,7 @@ from qlearn.windows import geometry
 Array = npt.NDArray[Any]
 Generator = np.random.Generator
 KINDS = ("any", "grouped", "depthwise", "pointwise")
+NAMES = tuple(f"{name}{relu}" for name in ("linear", "conv1d", "conv2d", "conv3d") for relu in ("", "_relu"))
 
 
 class Layer(NamedTuple):
@@ -88,6 +89,19 @@ def sound(layer: Layer, *machines: Machine) -> bool:
 
 
 # Drawing
+
+
+def draw(name: str, rng: Generator) -> Layer:
+    """A layer of one of the ``NAMES``, for the engine of the running PyTorch; a third of the weights asymmetric."""
+    machine = Machine.from_torch()
+    common: dict[str, Any] = {"bits": int(rng.integers(7, 9)), "relu": name.endswith("_relu")}
+    common["symmetric"] = machine.engine == "onednn" or rng.random() < 2 / 3
+    if name.startswith("linear"):
+        rows = tuple(rng.integers(1, 30, int(rng.integers(1, 4))).tolist())
+        return draw_linear(rng, (*rows, int(rng.integers(1, 300))), int(rng.integers(1, 140)), **common)
+    n, kind = int(name[4]), str(rng.choice(KINDS))
+    longest = int(rng.choice([10, 40])) if n > 1 else 300
+    return draw_conv(rng, n, machine, kind=kind, longest=longest, **common)
 
 
 def draw_linear(

@@ -119,7 +119,7 @@ def row(name: str, engine: str, capability: str, outputs: int, seed: int) -> Row
     while compared < share:
         threads = int(rng.choice(THREADS))
         torch.set_num_threads(threads)
-        n, wrong, words = compare(operator, operator.draw(rng), Machine(engine, capability, threads))
+        n, wrong, words = compare(operator, operator.draw(rng), Machine.from_torch())
         compared, differing, refused = compared + n, differing + wrong, refused + (n == 0)
         first = first or words
     seconds = round(time.perf_counter() - start, 2)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+import drawn_layers
 import qlearn
 from qlearn import Machine, QTensor
 from qlearn.affine import DTYPES
@@ -495,6 +496,21 @@ def _observed_qlearn(case: Observed, machine: Machine) -> Answer:
     return Answer(np.stack([np.asarray(scale, np.float64), np.asarray(zero, np.float64)]), ())
 
 
+# Linear layers and convolutions
+
+
+def _layer(name: str) -> Operator:
+    return Operator(partial(drawn_layers.draw, name), _layer_torch, _layer_qlearn, part=1 / 8, elementwise=False)
+
+
+def _layer_torch(case: drawn_layers.Layer) -> Answer:
+    return answer(drawn_layers.torch_answer(case))
+
+
+def _layer_qlearn(case: drawn_layers.Layer, machine: Machine) -> Answer:
+    return answer(drawn_layers.answer(case, machine))
+
+
 def _pair(name: str) -> Operator:
     draw = partial(draw_pair, product=name.startswith("mul"))
     return Operator(draw, partial(_pair_torch, name), partial(_pair_qlearn, name))
@@ -521,5 +537,6 @@ OPERATORS: dict[str, Operator] = {
     "cat": Operator(draw_cat, _cat_torch, _cat_qlearn),
     **POOLING,
     **ACTIVATIONS,
+    **{name: _layer(name) for name in drawn_layers.NAMES},
 }
 """A name -> its line of the conformance table."""
