@@ -102,7 +102,7 @@ def child(capability: str, outputs: int, seed: int, names: list[str]) -> None:
     if torch.backends.cpu.get_cpu_capability() != capability:
         raise SystemExit(f"asked PyTorch for {capability}, it runs {torch.backends.cpu.get_cpu_capability()}")
     for name in names:
-        for engine in ENGINES:
+        for engine in OPERATORS[name].engines:
             print(json.dumps(row(name, engine, capability, outputs, seed)), flush=True)
 
 

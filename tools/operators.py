@@ -18,6 +18,7 @@ import qlearn
 from qlearn import Machine, QTensor
 from qlearn.affine import DTYPES
 from qlearn.layout import dense_strides, strides_in_order
+from qlearn.machine import ENGINES
 
 Array = npt.NDArray[Any]
 Generator = np.random.Generator
@@ -80,6 +81,7 @@ class Operator:
     qlearn: Callable[[Any, Machine], Answer]
     part: float = 1.0  # of the outputs that are asked for: less where an output is slow
     elementwise: bool = True  # all its kernels are registered without an AVX-512 version
+    engines: tuple[str, ...] = ENGINES  # those that have it
 
 
 def compare(operator: Operator, case: Any, machine: Machine) -> tuple[int, int, str]:
@@ -500,7 +502,9 @@ def _observed_qlearn(case: Observed, machine: Machine) -> Answer:
 
 
 def _layer(name: str) -> Operator:
-    return Operator(partial(drawn_layers.draw, name), _layer_torch, _layer_qlearn, part=1 / 8, elementwise=False)
+    engines = ("onednn",) if "add" in name else ENGINES
+    draw = partial(drawn_layers.draw, name)
+    return Operator(draw, _layer_torch, _layer_qlearn, part=1 / 8, elementwise=False, engines=engines)
 
 
 def _layer_torch(case: drawn_layers.Layer) -> Answer:
