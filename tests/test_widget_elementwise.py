@@ -278,7 +278,7 @@ def test_the_table_answers_to_mouse_keys_and_touch(browser, site):
     widget = page.locator(".ql-widget").first
     picture, words = widget.locator(".ql-picture"), widget.locator(".ql-words")
     picture.scroll_into_view_if_needed()
-    canvas = widget.locator("canvas").bounding_box()
+    canvas = widget.locator("canvas.ql-pixels").bounding_box()
     assert canvas["width"] % 256 == 0  # a whole number of pixels a cell
 
     def codes():

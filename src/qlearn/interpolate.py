@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from qlearn.affine import DTYPES, QTensor
 from qlearn.elementwise import check_per_tensor
-from qlearn.layout import is_channels_last
+from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channels_last
 from qlearn.machine import Machine
 from qlearn.pooling import EIGHT, as_written, vectors_first
 from qlearn.rounding import add_then_round, fma, saturate
@@ -39,8 +39,7 @@ def interpolate(
 
     Along each axis, all in float32, with r = length / size, or 1 / scale_factor (divided in float64):
 
-    - "nearest": output i is the pixel floor(i * r); "nearest-exact": floor((i + 0.5) * r), the product in float64.
-      At most the last pixel.
+    - "nearest": output i is the pixel floor(i * r); "nearest-exact": floor((i + 0.5) * r). At most the last pixel.
     - "bilinear": the place p = max(r * (i + 0.5) - 0.5, 0), or i * (length - 1) / (size - 1) if align_corners, lies
       between pixel k = floor(p) and the next (the last stays), with weights v = 1 - w and w = p - k. Two rows are
       weighed along W, v * left + w * right, then along H, v * top + w * bottom; then rint((that - zero_point) +
@@ -83,11 +82,15 @@ def interpolate(
     wanted, factors = _wanted(x, size, scale_factor)
     q = x.int_repr()
     axes = list(zip(x.shape[-2:], wanted, factors, strict=True))
-    if wanted == x.shape[-2:] and (mode != "bilinear" or not is_channels_last(q)):
+    same, last = wanted == x.shape[-2:], is_channels_last(q)
+    if same and mode != "bilinear":
+        strides = dense_strides(x.shape, channels_last=last and like_channels_last(q))
+        return QTensor(laid_out(q, strides), x.q_scale(), x.q_zero_point(), x.dtype)
+    if same and not last:
         codes = q
     elif mode == "bilinear":
-        fused = is_channels_last(q) and machine.capability != "DEFAULT"
-        fused = is_channels_last(q) and machine.capability != "DEFAULT"
+        fused = last and machine.capability != "DEFAULT"
+        fused = last and machine.capability != "DEFAULT"
         find = place_aligned if align_corners else place_fused if fused else place
         weighed = partial(_bilinear, x, [_neighbors(find(*axis), axis[0]) for axis in axes])
         body, tail = (
@@ -113,9 +116,8 @@ def nearest(size: int, r: np.float32) -> Ints:
 
 
 def nearest_exact(size: int, r: np.float32) -> Ints:
-    """floor((i + 0.5) * r), the product in float64, rounded to float32."""
-    product: Floats = ((np.arange(size) + 0.5) * np.float64(r)).astype(np.float32)
-    return np.asarray(np.floor(product), np.int64)
+    """floor((i + 0.5) * r), the product rounded to float32."""
+    return np.asarray(np.floor((_indices(size) + np.float32(0.5)) * r), np.int64)
 
 
 def place(length: int, size: int, factor: float | None) -> Floats:

@@ -344,8 +344,9 @@ def _out_shape(
 def as_written(x: QTensor, codes: Codes) -> QTensor:
     """A new tensor of the codes (..., C, H, W), where PyTorch's kernels put them.
 
-    A dense channels_last x goes through a kernel that writes N, H, W, C in this order. If x has one pixel, its strides
-    may say contiguous all the same, and the new tensor is made so: PyTorch then reads the codes in another order.
+    A dense channels_last x goes through a kernel that writes N, H, W, C in this order. The strides of axes of length 1
+    may hide what x is, as those of a single pixel do: then the new tensor is made contiguous all the same, and PyTorch
+    reads the codes in another order.
     """
     q = x.int_repr()
     if not is_channels_last(q):
