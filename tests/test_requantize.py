@@ -14,6 +14,10 @@ from qlearn import Machine, accumulate, conv, requantize
 
 HALF_AWAY = "np.sign(y) * np.floor(np.abs(y) + np.float32(0.5))"
 FACTORS = "_twice_inverted(x_scale)", "w_scale.astype(np.float32)"
+ZERO_POINT_FIRST = (
+    "np.clip(cvtps2dq(y), low - zero_point, 255 - zero_point) + zero_point",
+    "np.clip(cvtps2dq(y + np.float32(zero_point)), low, 255)",
+)
 PRODUCT = " * ".join(FACTORS)
 
 # engine, whether the layers are convolutions; a step of requantize.py, and a wrong form of it
@@ -25,9 +29,9 @@ MUTANTS = [
     ("fbgemm", "total * (t / np.float32(scale))", "total * t / np.float32(scale)"),
     ("fbgemm", "total * (t / np.float32(scale))", "total * (t * reciprocal(scale))"),
     ("fbgemm", "total * (t / np.float32(scale))", "total.astype(float) * x_scale * w_scale / scale"),
-    ("fbgemm", "cvtps2dq(y).astype(np.int64) + zero_point", "cvtps2dq(y + np.float32(zero_point)).astype(np.int64)"),
+    ("fbgemm", *ZERO_POINT_FIRST),
     ("fbgemm", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
-    ("fbgemm", "zero_point if relu else 0, 255", "0, 255"),
+    ("fbgemm", "low = zero_point if relu else 0", "low = 0"),
     (
         "qnnpack",
         "(to_int32(acc) + b).astype(np.float32) * multiplier",
@@ -35,18 +39,22 @@ MUTANTS = [
     ),
     ("qnnpack", "* np.float32(x_scale)) * reciprocal(scale)", "* np.float32(x_scale)) / np.float32(scale)"),
     ("qnnpack", "np.float32(x_scale)) * reciprocal(scale)", "(np.float32(x_scale) * reciprocal(scale)))"),
-    ("qnnpack", "cvtps2dq(y).astype(np.int64) + zero_point", "cvtps2dq(y + np.float32(zero_point)).astype(np.int64)"),
+    ("qnnpack", *ZERO_POINT_FIRST),
     ("qnnpack", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
     ("onednn", f"* ({PRODUCT}) + bias", "* _twice_inverted(x_scale) * w_scale.astype(np.float32) + bias"),
     ("onednn", f"* ({PRODUCT}) + bias", "* (np.float32(x_scale) * w_scale.astype(np.float32)) + bias"),
-    ("onednn", f"acc.astype(np.float32) * ({PRODUCT}) + bias", f"fma(acc.astype(np.float32), {PRODUCT}, bias)"),
+    (
+        "onednn",
+        f"acc.astype(np.float32) * ({PRODUCT}) + bias",
+        f"fma(acc.astype(np.float32), {PRODUCT}, bias)",
+    ),
     ("onednn", "* reciprocal(_twice_inverted(scale))", "/ _twice_inverted(scale)"),
     ("onednn", "* reciprocal(_twice_inverted(scale))", "* reciprocal(scale)"),
     ("onednn", "add_then_round(y, zero_point)", "np.rint(y) + zero_point"),
     ("onednn", "add_then_round(y, zero_point)", "np.rint(y.astype(float) + zero_point)"),
     ("onednn", "_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
     ("onednn", "else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
-    ("onednn", "np.where(y > 0, y, np.float32(0)) if relu else y", "y"),
+    ("onednn", "np.fmax(y, np.float32(0)) if relu else y", "y"),
     ("grouped", "/ _twice_inverted(scale)", "* reciprocal(_twice_inverted(scale))"),
     (
         "grouped",

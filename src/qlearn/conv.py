@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn import requantize
-from qlearn.accumulate import saturation_loss, to_int32
+from qlearn.accumulate import can_saturate, saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.kernels import kernel_of
 from qlearn.layout import dense_strides, laid_out
@@ -197,7 +197,7 @@ def _conv(
     kernel = kernel_of(machine, weight, g)
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
-    if kernel.pairs:
+    if kernel.pairs and can_saturate(x.int_repr()):
         acc = to_int32(acc) - loss(x, weight, g, kernel.pairs)
     steps = getattr(requantize, kernel.steps)
     parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
