@@ -65,10 +65,14 @@ def _windows(rng: Generator, image: Operand) -> tuple[Any, ...]:
 
 
 def draw_max(rng: Generator, **options: Any) -> Case:
-    """An image and windows, dilated or not."""
+    """An image and windows, dilated or not; padding now and then as wide as half of the dilated kernel."""
     image = draw_image(rng, **options)
+    kernel, stride, padding = _windows(rng, image)
     dilation = _sides(rng, 3) if rng.random() < 0.4 else 1
-    return Case((image,), (*_windows(rng, image), dilation, bool(rng.random() < 0.3)))
+    if dilation != 1 and rng.random() < 0.4:
+        each = [v if isinstance(v, tuple) else (v, v) for v in (kernel, dilation)]
+        padding = tuple(((k - 1) * d + 1) // 2 for k, d in zip(*each, strict=True))
+    return Case((image,), (kernel, stride, padding, dilation, bool(rng.random() < 0.3)))
 
 
 def draw_average(rng: Generator, **options: Any) -> Case:
