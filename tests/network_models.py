@@ -128,6 +128,9 @@ def operators() -> dict[str, Callable[[], Any]]:
         "Hardtanh in place": lambda: _tail(join, nn.Hardtanh(inplace=True)),
         "Hardswish": lambda: _tail(join, nn.Hardswish()),
         "Hardsigmoid": lambda: _tail(layer=nn.Hardsigmoid()),
+        "Sigmoid": lambda: _tail(join, nn.Sigmoid()),
+        "Tanh": lambda: _tail(join, nn.Tanh()),
+        "ELU": lambda: _tail(join, nn.ELU(0.7)),
         "LeakyReLU": lambda: _tail(layer=nn.LeakyReLU(0.1)),
         "Dropout": lambda: _tail(layer=nn.Dropout()),
         "MaxPool2d": lambda: _tail(layer=nn.MaxPool2d(3, 2, 1)),
@@ -137,6 +140,7 @@ def operators() -> dict[str, Callable[[], Any]]:
         "Upsample, bilinear": lambda: _tail(layer=nn.Upsample(size=(9, 13), mode="bilinear")),
         "Flatten": lambda: _tail(layer=nn.Flatten()),
         "ChannelShuffle": lambda: _tail(layer=nn.ChannelShuffle(2)),
+        "squeeze and excitation": lambda: _tail(_excited, nn.Hardsigmoid()),
         "mean": lambda: _tail(lambda self, x, y: y.mean([2, 3])),
         "cat": lambda: _tail(cat, nn.MaxPool2d(3, 1, 1)),
         "shuffle by hand": lambda: _tail(shuffle),
@@ -151,6 +155,11 @@ def operators() -> dict[str, Callable[[], Any]]:
         "twice": lambda: _tail(lambda self, x, y: self.joined.add(self.layer(y), x), nn.ReLU()),
         "dict": _several,
     }
+
+
+def _excited(self: Any, x: Any, y: Any) -> Any:
+    """x times the hard sigmoid of each channel's average."""
+    return self.joined.mul(self.layer(x.mean([2, 3], keepdim=True)), x)
 
 
 def _several() -> Any:

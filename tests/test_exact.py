@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 import exact
+import networks
 import operators
 from oracle import ask, other_library
 from qlearn import Machine, QTensor, recordings
 from qlearn.machine import CAPABILITIES, ENGINES
 
 PARAMS = (0.1, 3)
+NETWORK = {"network": "ResNet-18", "compared": 5, "differing": 0, "outputs_differing": 0}
 CASE = operators.Case((operators.Operand(np.arange(64, dtype=np.uint8), (64,), (1,), *PARAMS),), ())
 
 
@@ -68,19 +70,25 @@ def test_main_fails_if_anything_differs(
         return lambda capability, *args: [row | {"capability": capability, "differing": differing}]
 
     monkeypatch.setattr(exact, "TABLE", tmp_path / "conformance.json")
+    monkeypatch.setattr(networks, "run", lambda *args: [NETWORK])
     for differing, code in ((0, 0), (1, 1)):
         monkeypatch.setattr(exact, "run", rows(differing))
         assert exact.main(100, 7) == code
         table = json.loads((tmp_path / "conformance.json").read_text())
         assert [row["differing"] for row in table["rows"]] == [differing] * 3
         assert (table["seed"], table["outputs"], table["command"]) == (7, 100, "make exact N=100 SEED=7")
-        assert f"30 outputs compared, {3 * differing} differ" in capsys.readouterr().out
+        assert f"35 outputs compared, {3 * differing} differ" in capsys.readouterr().out
+    monkeypatch.setattr(exact, "run", rows(0))
+    for wrong in ("differing", "outputs_differing"):
+        monkeypatch.setattr(networks, "run", lambda *args, wrong=wrong: [NETWORK | {wrong: 1}])
+        assert exact.main(100, 7) == 1
 
 
 def test_a_process_that_the_cpu_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No rows, and the table says why."""
+    monkeypatch.setattr(networks, "run", lambda *args: [])
     monkeypatch.setattr(exact, "TABLE", tmp_path / "conformance.json")
     monkeypatch.setattr(exact, "run", lambda capability, *args: None if capability == "AVX512" else [])
     assert exact.main(100, 7) == 0
@@ -122,3 +130,13 @@ def test_recorded_table_is_complete() -> None:
                 assert {(name, engine, capability) for engine in ENGINES} <= found
     assert all(row["compared"] > 0 and row["differing"] == 0 for row in table["rows"])
     assert {"torch", "numpy", "cpu", "cpu_model", "seed", "outputs", "command"} <= table.keys()
+
+
+@pytest.mark.torch
+def test_networks_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both networks on every engine, on small images; nothing differs."""
+    assert exact.networks_of(50_000_000) == (224, 3) and exact.networks_of(100) == (64, 1)
+    for name in networks.NAMES:
+        row = ask("AVX2", networks.row, name, "fbgemm", 64, 1, 5, engine="fbgemm")
+        assert row["compared"] > 100_000 and row["differing"] == row["outputs_differing"] == 0, row.get("first")
+        assert networks.in_words(row).startswith(f"{networks.NAMES[name]:13}fbgemm   AVX2")

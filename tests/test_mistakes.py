@@ -373,3 +373,49 @@ def test_no_such_mistake() -> None:
     step, inputs = pair(np.random.default_rng(1), "add")
     with pytest.raises(KeyError, match="'padding' can be made in sum"):
         with_mistake(step, inputs, "padding")
+
+
+def other_layers() -> dict[str, tuple[Step, list[Any]]]:
+    """Averages, activations and cat, of codes and parameters that make ties."""
+    rng = np.random.default_rng(11)
+    x = QTensor(rng.integers(0, 256, (2, 11, 6, 8)).astype(np.uint8), 0.05, 97, "quint8")
+    other = QTensor(rng.integers(0, 256, (2, 3, 6, 8)).astype(np.uint8), 0.1, 3, "quint8")
+    params = {"scale": 0.1, "zero_point": 51}
+    window = {"kernel_size": (2, 3), "stride": 2, "padding": 0, "ceil_mode": False}
+    settings: dict[str, dict[str, Any]] = {
+        "adaptive_avg_pool2d": {"output_size": (2, 3)},
+        "avg_pool2d": {**window, "count_include_pad": True, "divisor_override": None},
+        "mean": {"dim": (2, 3), "keepdim": False},
+        "hardsigmoid": {},
+        "hardswish": params,
+        "leaky_relu": {"negative_slope": 0.5, **params},
+        "elu": {**params, "alpha": 1.0},
+        "sigmoid": {},
+        "tanh": {},
+    }
+    found = {op: (Step("layer", op, ("x",), some), [x]) for op, some in settings.items()}
+    return found | {"cat": (Step("layer", "cat", ("x", "y"), {**params, "dim": 1}), [x, other])}
+
+
+@pytest.mark.parametrize("op", other_layers())
+def test_other_layers(op: str) -> None:
+    """Right numbers are not explained; a cut and ties away from zero are named where they change an integer."""
+    step, inputs = other_layers()[op]
+    for machine in (Machine("fbgemm", "AVX512", 2), Machine("qnnpack", "AVX2", 1), Machine("x86", "DEFAULT", 1)):
+        right = step.compute(dict(zip(step.inputs, inputs, strict=True)), machine).int_repr()
+        assert explain(step, inputs, right, machine) == ()
+        for name in ("truncation", "half away from zero", "float64"):
+            theirs = with_mistake(step, inputs, name, machine)
+            if not np.array_equal(theirs, right):
+                assert name in names(step, inputs, theirs, machine)
+            else:
+                assert name != "truncation"
+
+
+def test_an_average_by_hand() -> None:
+    """The mean of four codes, rounded half up in integers, as firmware does it: every fourth is a tie."""
+    step, machine = other_layers()["mean"][0], Machine("fbgemm", "AVX2", 1)
+    x = QTensor(np.random.default_rng(2).integers(0, 256, (2, 64, 2, 2)).astype(np.uint8), 0.05, 97, "quint8")
+    theirs = clamp((x.int_repr().astype(np.int64).sum((2, 3)) + 2) // 4)
+    assert not np.array_equal(theirs, step.compute({"x": x}, machine).int_repr())
+    assert names(step, [x], theirs, machine) == ["half up"]

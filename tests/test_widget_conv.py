@@ -1,5 +1,7 @@
 """The sliding window in JavaScript, against PyTorch's recorded integers and qlearn.conv2d (Chapter 7)."""
 
+import base64
+import json
 import re
 
 import numpy as np
@@ -16,6 +18,19 @@ SOURCE = module("arithmetic.js", "layers.js", "kit.js", "conv.js").replace(
 )
 NAMES = "positions, windowAt, accumulate, outputs, libraryOf, LIBRARIES, sentence"
 CHOICES = ("stride", "dilation", "padding")
+ALIVE = """(traits) => {
+    for (const [name, value] of Object.entries(traits)) if (value?.base64)
+        traits[name] = new DataView(Uint8Array.from(atob(value.base64), (c) => c.charCodeAt(0)).buffer);
+    const heard = {};
+    globalThis.model = {
+        get: (name) => traits[name],
+        set: (name, value) => { traits[name] = value; heard[`change:${name}`]?.forEach((hear) => hear()); },
+        on: (event, hear) => { (heard[event] ??= []).push(hear); },
+        save_changes: () => {},
+    };
+    document.body.innerHTML = "<div></div>";
+    slidingWindow.render({ model, el: document.body.firstChild });
+}"""
 OUTPUTS = """([layer, cases]) => cases.map(([geometry, library, relu, fill]) =>
     outputs(layer, geometry, library, { relu, fill }))"""
 
@@ -27,6 +42,28 @@ def page(browser):
     page.wait_for_function("globalThis.LIBRARIES")
     yield page
     page.close()
+
+
+@pytest.fixture
+def alive(page):
+    """The page with a widget in it, which hears from nobody but the reader."""
+    page.set_viewport_size({"width": 900, "height": 1400})
+    widget, traits = SlidingWindow(), {}
+    page.add_style_tag(content=widget._css)
+    for name, value in widget.trait_values(sync=True).items():
+        if name.startswith("_") or name in ("layout", "tabbable", "tooltip"):
+            continue
+        traits[name] = {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+    page.evaluate(ALIVE, json.loads(json.dumps(traits | {"question": {}, "answer": {}})))
+    page.wait_for_timeout(60)
+    return page
+
+
+def chosen(page):
+    """What the widget is set to, after a frame."""
+    page.wait_for_timeout(60)
+    names = ("kernel", "engine", "stride", "dilation", "padding", "relu", "place", "mistake")
+    return page.evaluate("(names) => Object.fromEntries(names.map((name) => [name, model.get(name)]))", names)
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +196,124 @@ def test_the_sentence_counts_and_speaks_up(page):
     assert "All nine of its cells lie" in said[3] and "a defect of this page" in said[3]
     assert "Without padding the mistake has no consequence." in said[4]
     assert all(text.endswith("PyTorch’s engines do not agree in 2 of them.") for text in said)
+
+
+@pytest.mark.browser
+def test_it_answers_to_mouse_and_keys(alive):
+    picture, words = alive.locator(".ql-picture"), alive.locator(".ql-words")
+    assert chosen(alive)["place"] == 8
+    picture.focus()
+    for key, place in (("ArrowRight", 9), ("ArrowDown", 17), ("ArrowLeft", 16), ("ArrowLeft", 16), ("ArrowUp", 8)):
+        alive.keyboard.press(key)
+        assert chosen(alive)["place"] == place
+
+    def middle(text, nth):
+        box = picture.locator("text", has_text=re.compile(f"^{text}$")).nth(nth).bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    alive.mouse.move(*middle("195", 0))  # the largest result, in row 2, column 2
+    alive.mouse.down()
+    assert chosen(alive)["place"] == 18
+    x, y = middle("195", 0)
+    alive.mouse.move(x + 2 * 28, y)
+    assert chosen(alive)["place"] == 20
+    alive.mouse.move(x + 40 * 28, y)
+    assert chosen(alive)["place"] == 23  # no further than the last column
+    alive.mouse.up()
+    alive.mouse.move(x, y)
+    assert chosen(alive)["place"] == 23
+    alive.mouse.click(*middle("81", 1))  # a pixel of the image, in row 3, column 6
+    assert chosen(alive)["place"] == 3 * 8 + 6
+    assert "row 3, column 6 in the 8 × 8 outputs" in words.inner_text()
+
+
+@pytest.mark.browser
+def test_each_choice_is_heard_and_the_mistake_counted(alive):
+    words, table = alive.locator(".ql-words"), alive.locator("table").nth(1)
+    assert "All 64 outputs are PyTorch’s." in words.inner_text()
+    alive.get_by_label("Pad with the code 0").check()
+    assert chosen(alive)["mistake"] and "16 of the 64 outputs are wrong" in words.inner_text()
+    alive.get_by_text("blur").click()
+    assert chosen(alive)["kernel"] == 2 and "28 of the 64 outputs are wrong" in words.inner_text()
+    alive.get_by_label("Pad with the code 0").uncheck()
+    for group, option, name, value in (
+        ("Engine", "qnnpack", "engine", 3),
+        ("Stride", "2", "stride", 1),
+        ("Dilation", "2", "dilation", 1),
+        ("Padding", "2", "padding", 2),
+        ("ReLU", "fused", "relu", 1),
+    ):
+        alive.get_by_role("group", name=group).get_by_text(option, exact=True).click()
+        assert chosen(alive)[name] == value
+        assert "outputs are PyTorch’s." in words.inner_text(), group
+    assert "in the 4 × 4 outputs" in words.inner_text()
+    rows = [row.inner_text().split("\t") for row in table.locator("tbody tr").all()]
+    assert [row[0] for row in rows] == ["this page", "PyTorch, recorded"] and rows[0][1:] == rows[1][1:]
+    asked = alive.evaluate("model.get('question')")
+    assert {name: asked[name] for name in CHOICES} == {"stride": 2, "dilation": 2, "padding": 2}
+    answer = {"id": asked["id"], "version": "9.9", "codes": [[*range(16)]] * 3 + [None]}
+    alive.evaluate("(answer) => model.set('answer', answer)", answer)
+    place = str(chosen(alive)["place"])
+    assert table.locator("tbody tr").nth(2).inner_text().split("\t") == [
+        "PyTorch 9.9, running",
+        place,
+        place,
+        place,
+        "–",
+    ]
+
+
+STEPS = {
+    "FBGEMM": (
+        ("channel ? fround(b / t) : null", "fround(b * reciprocal(t))"),
+        ("fround(sum * m)", "fround(fround(sum * t) / fround(s))"),
+        ("fround(a + part)", "a + b / t"),
+        ("[part, sum, v, cvtps2dq(v), code(cvtps2dq(v) + z", "[code(cvtps2dq(v + z)"),
+    ),
+    "QNNPACK": (
+        ("clamp(rint(fround(fround(bias) *", "clamp(Math.trunc(fround(fround(bias) *"),
+        (
+            "fround(fround(fround(sw) * fround(sx)) * reciprocal(s))",
+            "fround(fround(fround(sw) * fround(sx)) / fround(s))",
+        ),
+        ("fround(single(sum) * m)", "single(sum) * sw * sx / s"),
+        ("[b, sum, v, cvtps2dq(v), code(cvtps2dq(v) + z", "[code(cvtps2dq(v + z)"),
+    ),
+    "oneDNN": (
+        ("reciprocal(1 / scale)", "fround(scale)"),
+        ("conv ? fround(sw) :", ""),
+        ("avx2 ? single(acc) * both : scaled * w", "single(acc) * both"),
+        ("fround(real + b)", "real + b"),
+        ("fround(positive * r)", "fround(positive / fround(s))"),
+        ("code(rint(shifted))", "code(rint(v) + z)"),
+    ),
+}
+
+
+@pytest.mark.browser
+def test_each_changed_step_shows(page):
+    """Each step of each library, changed to what looks like the same, on fixed layers."""
+    drawn = np.random.default_rng(11)
+    layers = []
+    for kind in range(30):
+        sx, sw = (0.05, 0.02) if kind % 2 else drawn.uniform(1e-3, 0.1, 2)
+        parameters = {"sx": sx, "sw": sw, "s": sx * sw * 2.0 ** (kind % 5), "z": 101, "channel": True, "conv": True}
+        parameters["bias"] = float(np.float32(sx * sw * (drawn.integers(-300, 300) + kind % 3 / 2)))
+        layers.append(parameters)
+    differing = """([library, layers, ...sources]) => {
+        const makes = sources.map((text) => new Function(`${text}; return LIBRARIES`)()[library].make);
+        const codes = (steps) => Array.from({ length: 2000 }, (_, k) => steps(k - 1000).at(-1));
+        return layers.reduce((total, p) => {
+            const [right, wrong] = makes.map((make) => codes(make(p)));
+            return total + right.filter((code, k) => code !== wrong[k]).length;
+        }, 0);
+    }"""
+    for library, steps in STEPS.items():
+        assert page.evaluate(differing, [library, layers, SOURCE, SOURCE]) == 0
+        for old, new in steps:
+            assert SOURCE.count(old) == 1, old
+            changed = page.evaluate(differing, [library, layers, SOURCE, SOURCE.replace(old, new)])
+            assert changed > 0, (library, old)
 
 
 @pytest.mark.parametrize(

@@ -157,12 +157,11 @@ def test_the_sentence_speaks_up_when_pytorch_says_something_else(page):
             const now = { shape, n: 75, chunks: chunksOf(75, 1), last: false, place: 70, chunk: 0, path: "tail",
                 pair: [0, 147], capability: "AVX2", threads: 1 };
             return [{ values: [73, 74], tails: [[64, 75]] }, { values: [73, 73], tails: [[64, 75]] },
-                { values: [73, 74], tails: [[63, 75]] }, null].map((theirs) => sentence({ ...now, theirs }, 73, 74));
+                { values: [73, 74], tails: [[63, 75]] }].map((theirs) => sentence({ ...now, theirs }, 73, 74));
         }"""
     )
     assert said[0].endswith("PyTorch’s recorded sums are the same, in the same places.")
     assert "a defect of this page" in said[1] and "a defect of this page" in said[2]
-    assert "recorded sums" not in said[3]
     assert "number 70 in memory (channel 2, row 4, column 0)" in said[0]
 
 
@@ -188,8 +187,6 @@ def test_the_running_pytorch_says_what_is_recorded():
     torch = pytest.importorskip("torch")
     found = recordings.load("two_paths")
     capability = torch.backends.cpu.get_cpu_capability().lower()
-    if capability not in RECORDED:
-        pytest.skip(f"no recording of {capability}")
     widget, before = TwoPaths(), torch.get_num_threads()
     ends = np.cumsum(found[f"{capability}/counts"].ravel())
     for i, (c, side, last, threads) in enumerate([(0, 0, 0, 1), (1, 4, 1, 1), (3, 21, 1, 4), (2, 27, 0, 2)]):

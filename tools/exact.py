@@ -3,8 +3,9 @@
 N outputs of each operator (``operators.OPERATORS``) are compared, spread evenly over engines and capabilities; SEED
 repeats the inputs of a run. PyTorch chooses its kernels when it starts, so each capability has a process of its own. On
 a CPU without AVX-512 its dispatch is still asked for most operators: their kernels have no AVX-512 version, and an
-instruction that the CPU lacks would end the process. The table goes to src/qlearn/recordings/conformance.json.
-Exit code 1 if an output differs.
+instruction that the CPU lacks would end the process. Then whole networks are compared (``networks.py``): for 10 million
+outputs or more on images of 224 x 224 with up to three sets of weights, else on small ones. The table goes to
+src/qlearn/recordings/conformance.json. Exit code 1 if an output differs.
 """
 
 import json
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+import networks
 from operators import OPERATORS, compare
 from qlearn import Machine
 from qlearn.machine import CAPABILITIES, ENGINES
@@ -45,6 +47,7 @@ def main(outputs: int, seed: int) -> int:
             asked[capability] = "not run: PyTorch's process ended"
             print(f"{capability}: {asked[capability]}")
         rows += found or []
+    whole = networks.run(*networks_of(outputs), seed % 1000)
     table = {
         "command": f"make exact N={outputs} SEED={seed}",
         "seed": seed,
@@ -53,11 +56,17 @@ def main(outputs: int, seed: int) -> int:
         "capabilities": asked,
         **provenance(),
         "rows": rows,
+        "networks": whole,
     }
     TABLE.write_text(json.dumps(table, indent=1) + "\n")
-    compared, differing = (sum(row[key] for row in rows) for key in ("compared", "differing"))
+    compared, differing = (sum(row[key] for row in rows + whole) for key in ("compared", "differing"))
     print(f"{compared:,} outputs compared, {differing:,} differ; written to {TABLE.name}")
-    return 1 if differing else 0
+    return 1 if differing or networks.differing(whole) else 0
+
+
+def networks_of(outputs: int) -> tuple[int, int]:
+    """The size of the images and the number of sets of weights for a run of so many outputs an operator."""
+    return (networks.SIZE, min(networks.SEEDS, outputs // 10_000_000)) if outputs >= 10_000_000 else (64, 1)
 
 
 def scope(capability: str) -> tuple[list[str], str]:

@@ -10,7 +10,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-INPUTS = ("requirements.txt", "src/qlearn", "book/page.py", "book/extensions")
+INPUTS = ("requirements.txt", "src/qlearn", "book/page.py", "book/models.py", "book/extensions")
 
 
 def execution_key(root: Path) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from qlearn import _in_float64 as float64
 from qlearn import conv as convolution
 from qlearn import requantize, windows
 from qlearn.affine import DTYPES, QTensor
@@ -75,7 +76,7 @@ def of(step: Step, inputs: Sequence[Any], machine: Machine) -> tuple[Flawed, Ste
         return _product(step, inputs[0], inputs[1])
     if step.op == "quantize":
         return _quantize(step, np.asarray(inputs[0]))
-    return None
+    return _in_float64(step, inputs, machine)
 
 
 def rounded(y: Array, how: str) -> Array:
@@ -125,7 +126,7 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps]:
     kernels = machine.engine
     if is_linear:
         kernels = "fbgemm" if kernels == "x86" else kernels
-        kernels = kernels.replace("onednn", "onednn_vnni" if machine.vnni else "onednn_avx2")
+        kernels = kernels.replace("onednn", "onednn_vnni" if machine.avx512 else "onednn_avx2")
         saturates = not machine.vnni and kernels != "qnnpack"
     else:
         kernel = kernel_of(machine, weight, g)
@@ -349,3 +350,21 @@ def _quantize(step: Step, x: Array) -> tuple[Flawed, Steps] | None:
         return codes_of(y, zero_point, how, first=True, low=low, kind=kind)
 
     return compute, COMMON | {"fused": (False,)}
+
+
+def _in_float64(step: Step, inputs: Sequence[Any], machine: Machine) -> tuple[Flawed, Steps] | None:
+    """Other layers: what real numbers in float64 would give, rounded in any way."""
+    if step.op not in (*float64.AVERAGES, *float64.ACTIVATIONS, "cat", "cat_alike"):
+        return None
+    right: QTensor = step.compute(dict(zip(step.inputs, inputs, strict=True)), machine)
+    y = float64.in_steps(step, inputs, right)
+    if y is None or right.dtype == "qint32":
+        return None
+    kind = DTYPES[right.dtype]
+
+    def compute(how: Arithmetic) -> Array:
+        if how == Arithmetic():
+            return right.int_repr().astype(np.int64)
+        return codes_of(y, right.q_zero_point(), how, first=False, low=np.iinfo(kind).min, kind=kind)
+
+    return compute, {"double": (True,), "rounding": ROUNDINGS, "order": ("last",)}

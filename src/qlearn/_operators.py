@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from qlearn.activations import clamp, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6
+from qlearn.activations import clamp, elu, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6, sigmoid, tanh
 from qlearn.affine import QTensor, quantize_per_tensor
 from qlearn.concatenate import cat
 from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
@@ -105,7 +105,7 @@ _COMPUTED = (
     *(add, add_relu, mul, mul_relu, add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu),
     *(conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu, linear, linear_relu),
     *(adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d, mean, interpolate),
-    *(clamp, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6),
+    *(clamp, elu, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6, sigmoid, tanh),
     cat_alike,
 )
 _MOVED = (

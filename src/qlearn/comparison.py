@@ -59,7 +59,7 @@ class Difference:
     """Layers before it that were not given, in which the difference may have arisen instead."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What ``Network.compare`` found; ``str()`` is a table and its reading."""
 
@@ -102,6 +102,9 @@ class Comparison:
             lines.append(f"{row.name:{width}}  {row.op:<20}{row.elements:>12,}{line}")
         lines.append(f"{self.compared:,} elements compared, {self.differing:,} differ")
         return "\n".join([*lines, *self._reading()])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _reading(self) -> list[str]:
         """The first difference and what explains it, in sentences."""
@@ -254,8 +257,7 @@ def _like(theirs: Array, value: Any, ours: Any) -> Any:
     info = np.iinfo(DTYPES[ours.dtype])
     if theirs.size and not (info.min <= theirs.min() and theirs.max() <= info.max):
         return None
-    codes = laid_out(theirs.astype(DTYPES[ours.dtype]), ours.strides)
-    return QTensor(codes, ours.q_scale(), ours.q_zero_point(), ours.dtype)
+    return QTensor(laid_out(theirs.astype(info.dtype), ours.strides), ours.q_scale(), ours.q_zero_point(), ours.dtype)
 
 
 def _difference(step: Step, ours: Any, theirs: Array, before: tuple[str, ...]) -> Difference:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from qlearn._operators import OPERATORS
 from qlearn.affine import QTensor
+from qlearn.layout import laid_out
 from qlearn.machine import Machine
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class Network:
         self,
         *x: Any,
         keep: bool = False,
+        given: Mapping[str, npt.ArrayLike] | None = None,
         machine: Machine | None = None,
         progress: bool | Callable[[Progress], object] = False,
     ) -> dict[str, Value]:
@@ -177,6 +179,11 @@ class Network:
         Args:
             x, machine, progress: as for a call.
             keep: whether to keep every step's result, for test benches; otherwise only what ``output`` names.
+            given: codes by layer name, to be used in the place of what these layers compute: to see how far a
+                difference spreads.
+
+        Raises:
+            KeyError, ValueError: given names no layer, or codes of another shape or outside of the layer's dtype.
         """
         if len(x) != len(self.inputs):
             raise TypeError(f"the network takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(x)}")
@@ -184,10 +191,14 @@ class Network:
         report = print if progress is True else progress or None
         values: dict[str, Value] = dict(zip(self.inputs, x, strict=True))
         wanted, last = set(_refs(self.output)), self.last_uses()
+        for name in given or {}:
+            self[name]  # KeyError for an unknown one
         self.timings = {}
         for number, step in enumerate(self.steps, 1):
             start = time.perf_counter()
             values[step.name] = self.compute(step, values, machine)
+            if given and step.name in given:
+                values[step.name] = replaced(step.name, values[step.name], given[step.name])
             self.timings[step.name] = seconds = time.perf_counter() - start
             if not keep:
                 for name in last[step.name] - wanted:
@@ -320,6 +331,15 @@ class Network:
             known.add(step.name)
         if missing := sorted({*_refs(self.output)} - known):
             raise ValueError(f"output names {', '.join(missing)}, which no step computes")
+
+
+def replaced(name: str, result: Value, codes: npt.ArrayLike) -> QTensor:
+    """A layer's result with other codes in the same places of memory, of the same scale, zero point and dtype."""
+    array = np.asarray(codes)
+    if not isinstance(result, QTensor) or array.shape != result.shape:
+        shape = getattr(result, "shape", "none, as it has no codes")
+        raise ValueError(f"given[{name!r}] must have shape {shape}, got {array.shape}")
+    return QTensor(laid_out(array, result.strides), result.q_scale(), result.q_zero_point(), result.dtype)
 
 
 def _refs(value: Any) -> list[str]:

@@ -211,7 +211,7 @@ function render({ model, el }) {
   const mistake = html("label", { class: "ql-check" }, mistakeInput, " Pad with the code 0 instead: a mistake");
   const steps = comparison(["step", "value"]);
   const codes = comparison(["this output", ...engines]);
-  const words = frame(el, choices.kernel.root, choices.engine.root, root,
+  const words = frame(el, choices.kernel.root, choices.engine.root, html("div", {}, root),
     legend([["ours", "▢"], "padding"], [["torch", "▢"], "the window and its output"], [["tie", "●"], "PyTorch’s engines differ"], [["wrong", "■"], "not PyTorch’s integer"]),
     html("div", { class: "ql-controls" }, place.root, mistake),
     html("div", { class: "ql-controls", style: "grid-template-columns: repeat(auto-fit, minmax(min(100%, 7.4rem), 1fr)); margin-top: 0" },

@@ -7,7 +7,7 @@ from typing import Any
 import traitlets
 
 from .. import recordings
-from .base import Widget, module
+from .base import Widget, between, module
 
 FROM = "avx2"  # the recording; the capability changes nothing in a convolution
 
@@ -59,11 +59,9 @@ class SlidingWindow(Widget):
 
     @traitlets.validate("engine", "kernel", "stride", "dilation", "padding", "relu", "place")
     def _recorded(self, proposal: dict[str, Any]) -> int:
-        name, value = proposal["trait"].name, int(proposal["value"])
+        name = proposal["trait"].name
         last = {"relu": 1, "place": 99}.get(name, len(getattr(self, f"{name}s", ())) - 1)
-        if not 0 <= value <= last:
-            raise traitlets.TraitError(f"{name} must be 0 to {last}, got {value}")
-        return value
+        return between(proposal, 0, last)
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         """The outputs of the question's kernel on each engine; None where the engine is missing."""

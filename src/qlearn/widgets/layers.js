@@ -44,10 +44,10 @@ function onednnSteps({ sx, sw, bias, s, z, channel, conv, relu }, avx2) {
     const scaled = avx2 ? null : fround(single(acc) * x);
     const real = fround(avx2 ? single(acc) * both : scaled * w);
     const y = fround(real + b);
-    const positive = relu ? Math.max(y, 0) : y;
+    const positive = relu && !(y > 0) ? 0 : y; // of NaN too
     const v = fround(positive * r);
     const shifted = fround(v + z);
-    return [scaled, real, y, positive, v, shifted, code(rint(shifted))];
+    return [scaled, real, y, positive, v, shifted, Number.isNaN(shifted) && !avx2 ? 255 : code(rint(shifted))];
   };
 }
 export const onednnVnniSteps = (p) => onednnSteps(p, false);

@@ -5,7 +5,7 @@ import { asker, choice, comparison, drag, followWidth, frame, html, inflate, leg
 // Paper first; the others in the order in which they are recorded.
 export const LANES = [
   { key: "paper", name: "on paper", make: onPaper },
-  { key: "fbgemm", name: "fbgemm / x86", make: fbgemm },
+  { key: "fbgemm", name: "fbgemm/x86", make: fbgemm },
   { key: "onednn", name: "onednn (VNNI)", make: onednnVnni },
   { key: "onednn_avx2", name: "onednn (AVX2)", make: onednnAvx2 },
   { key: "qnnpack", name: "qnnpack", make: qnnpack },
@@ -78,7 +78,7 @@ async function render({ model, el }) {
       add("text", { x: px(at), y: AXIS + 19, "text-anchor": "middle", class: "ql-number" }, integer(at));
     }
     add("text", { x: left + 5, y: TOP + 11 }, "code ↑");
-    add("text", { x: width - 8, y: AXIS - 7, "text-anchor": "end" }, "accumulator →");
+    add("text", { x: width - 8, y: AXIS - 12, "text-anchor": "end" }, "accumulator →");
     const rug = Array.from(apart, (at) => `M${px(at).toFixed(1)} ${AXIS}v-7`).join("");
     if (rug) add("path", { d: rug, stroke: "var(--tie)", "stroke-width": 1, fill: "none" });
     const corners = Array.from(ours[1], (at, i) => `H${px(clamp(at, -REACH, REACH)).toFixed(2)}V${py(i + 1).toFixed(2)}`).join("");
@@ -223,8 +223,9 @@ export function sentence({ p, ours, recorded, acc }, live) {
   parts.push(`On paper the accumulator ${integer(acc)} is ${say(real, 7)} steps of the output, and ${say(real + p.z, 7)} with the zero point.`);
   const groups = new Map();
   codes.forEach((code, lane) => { if (lane > 0) groups.set(code, [...(groups.get(code) ?? []), LANES[lane].name]); });
+  const list = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
   if (groups.size === 1) parts.push(`All engines make ${codes[1]} of it.`);
-  else parts.push(`${[...groups].map(([code, names]) => `${code} on ${names.join(" and ")}`).join("; ")}.`);
+  else parts.push(`${[...groups].map(([code, names]) => `${code} on ${list(names)}`).join("; ")}.`);
   const others = (lane) => ours[lane].filter((at, i) => at !== ours[1][i]).length;
   const counts = LANES.map(({ name }, lane) => [name, lane, others(lane)]).filter(([, lane, count]) => lane > 1 && count > 0);
   parts.push(counts.length === 0 ? "All 255 steps begin at the same accumulators on every engine."

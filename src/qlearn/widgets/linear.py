@@ -11,9 +11,9 @@ import numpy.typing as npt
 import traitlets
 
 from .. import recordings
-from .base import Widget, module
+from .base import Widget, between, module
 
-NAMES = ("0.05 × 0.02", "0.037 × 0.0185", "0.8226 × 0.0659", "1/16 × 1/32")
+NAMES = ("0.05 × 0.02", "0.037 × 0.0185", "0.8226 × 0.065", "1/16 × 1/32")
 """What the recorded pairs of scales are called, the input's and the weight's."""
 LANES = ("fbgemm", "onednn", "onednn_avx2", "qnnpack")
 """Whose thresholds are recorded: engines, oneDNN's on a CPU with VNNI and without."""
@@ -51,12 +51,10 @@ class Staircase(Widget):
 
     @traitlets.validate("pair", "channel", "scale", "zero_point", "bias", "acc")
     def _there(self, proposal: dict[str, Any]) -> int:
-        name, value = proposal["trait"].name, int(proposal["value"])
+        if proposal["trait"].name == "acc":
+            return between(proposal, -REACH, REACH)
         known = {"pair": self.pairs, "scale": self.scales[0], "zero_point": self.zero_points, "bias": self.biases[0]}
-        first, last = (-REACH, REACH) if name == "acc" else (0, len(known.get(name, (0, 1))) - 1)
-        if not first <= value <= last:
-            raise traitlets.TraitError(f"{name} must be {first} to {last}, got {value}")
-        return value
+        return between(proposal, 0, len(known.get(proposal["trait"].name, (0, 1))) - 1)
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         backend, asked = torch.backends.quantized, {}

@@ -76,7 +76,7 @@ export function rowsOf(chunks) {
   return { rows, height: y - GAP };
 }
 
-// What the recording holds: for each recorded capability, shape, format and number of threads, PyTorch's tails.
+// What the recording holds: for each capability, shape, format and number of threads, PyTorch's tails.
 export function tailsRecorded({ counts, tails, all, sides }) {
   const known = new Map();
   let at = 0;
@@ -84,8 +84,8 @@ export function tailsRecorded({ counts, tails, all, sides }) {
     known.set(i, Array.from({ length: count }, (_, k) => [tails[2 * (at + k)], tails[2 * (at + k) + 1]]));
     at += count;
   });
-  return (recorded, channels, side, format, threads) =>
-    known.get((((recorded * all.length + channels) * sides.length + side) * FORMAT.length + format) * 4 + threads - 1);
+  return (capability, channels, side, format, threads) =>
+    known.get((((capability * all.length + channels) * sides.length + side) * FORMAT.length + format) * 4 + threads - 1);
 }
 
 function render({ model, el }) {
@@ -93,7 +93,7 @@ function render({ model, el }) {
     const raw = model.get(name);
     return new Type(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
   };
-  const [all, sides, pairs, recorded] = ["all_channels", "sides", "pairs", "recorded"].map((name) => model.get(name));
+  const [all, sides, pairs] = ["all_channels", "sides", "pairs"].map((name) => model.get(name));
   const values = bytes("values", Uint8Array);
   const tailsFor = tailsRecorded({ counts: bytes("counts", Uint8Array), tails: bytes("tails", Int32Array), all, sides });
   let live = null; // the running PyTorch's answer to the present state
@@ -109,10 +109,10 @@ function render({ model, el }) {
     const chunks = chunksOf(n, threads);
     const place = Math.min(model.get("place"), n - 1);
     const chunk = chunks.findIndex(({ stop }) => place < stop);
-    const row = recorded.indexOf(capability);
-    const theirs = row < 0 ? null : {
-      values: values.subarray((row * pairs.length + pairAt) * 2, (row * pairs.length + pairAt) * 2 + 2),
-      tails: tailsFor(row, channelsAt, sideAt, format, threads),
+    const at = 2 * (capabilityAt * pairs.length + pairAt);
+    const theirs = {
+      values: values.subarray(at, at + 2),
+      tails: tailsFor(capabilityAt, channelsAt, sideAt, format, threads),
     };
     const path = place < chunks[chunk].tail ? "body" : "tail";
     return { channelsAt, sideAt, format, threads, capabilityAt, pairAt, shape, n, last, capability, chunks, place, chunk, path, theirs, pair: pairs[pairAt] };
@@ -132,7 +132,7 @@ function render({ model, el }) {
     const list = [];
     const add = shapes(list);
     const x = (k) => left + k * cell;
-    const isTheirs = (m) => theirs?.tails.some(([start, stop]) => start <= m && m < stop);
+    const isTheirs = (m) => theirs.tails.some(([start, stop]) => start <= m && m < stop);
     for (const { kind, chunk, y, height: tall, start, stop } of rows) {
       if (kind === "head") {
         const blocks = (chunks[chunk].tail - start) / BLOCK;
@@ -208,7 +208,7 @@ function render({ model, el }) {
         const grid = Array.from({ length: side + 1 }, (_, k) => `M${x} ${y + k * cell}h${size}M${x + k * cell} ${y}v${size}`).join("");
         add("path", { d: grid, stroke: "var(--card)", "stroke-width": Math.min(1.2, cell / 8), fill: "none" });
       }
-      for (const [start, stop] of theirs?.tails ?? []) {
+      for (const [start, stop] of theirs.tails) {
         const [from, to] = pixelsOf(start, stop, c, shape, last);
         for (let p = from; p < to; p += 1) {
           add("circle", { cx: x + ((p % side) + 0.5) * cell, cy: y + (Math.floor(p / side) + 0.5) * cell, r: clamp(cell * 0.22, 0.8, 3), fill: "var(--card)", stroke: "var(--torch)", "stroke-width": clamp(cell * 0.12, 0.5, 1.4) });
@@ -270,7 +270,7 @@ function render({ model, el }) {
       row("gets rounded", "plain", ({ last }) => say(last, 9)),
       row("becomes", "plain", ({ whole, after }) => (after ? `${sayAll(whole)} + ${after}` : sayAll(whole))),
       row("this page", "ours", ({ code }) => code),
-      ["PyTorch, recorded", "torch", ...(now.theirs ? now.theirs.values : ["–", "–"])],
+      ["PyTorch, recorded", "torch", ...now.theirs.values],
     ];
     if (live) rows.push([`PyTorch ${live.version}, running ${live.capability}`, "torch", ...live.values]);
     table.update(rows);
@@ -304,11 +304,9 @@ export function sentence({ shape, n, chunks, last, place, chunk, path, theirs, p
   const sum = `${pair[0]} + ${pair[1]}`;
   if (inBody === inTail) parts.push(`With ${capability}, ${sum} is ${inBody} on both paths.`);
   else parts.push(`There ${sum} is ${path === "body" ? inBody : inTail}; in a ${path === "body" ? "tail" : "body"} it would be ${path === "body" ? inTail : inBody}.`);
-  if (theirs) {
-    const ours = chunks.filter(({ tail, stop }) => tail < stop).map(({ tail, stop }) => [tail, stop]);
-    const same = theirs.values[0] === inBody && theirs.values[1] === inTail && String(ours) === String(theirs.tails);
-    parts.push(same ? "PyTorch’s recorded sums are the same, in the same places." : "PyTorch’s recorded sums are others: a defect of this page.");
-  } else parts.push(`No machine with ${capability} has been recorded here yet; its kernel is AVX2’s.`);
+  const ours = chunks.filter(({ tail, stop }) => tail < stop).map(({ tail, stop }) => [tail, stop]);
+  const same = theirs.values[0] === inBody && theirs.values[1] === inTail && String(ours) === String(theirs.tails);
+  parts.push(same ? "PyTorch’s recorded sums are the same, in the same places." : "PyTorch’s recorded sums are others: a defect of this page.");
   return parts.join(" ");
 }
 

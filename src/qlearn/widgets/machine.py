@@ -34,24 +34,21 @@ class TwoPaths(Widget):
     all_channels = traitlets.List(traitlets.Int()).tag(sync=True)
     sides = traitlets.List(traitlets.Int()).tag(sync=True)
     pairs = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
-    recorded = traitlets.List(traitlets.Unicode()).tag(sync=True)  # the capabilities that there are recordings of
-    values = traitlets.Bytes().tag(sync=True)  # uint8, recorded x pairs x (body, tail)
-    counts = traitlets.Bytes().tag(sync=True)  # uint8, recorded x channels x sides x formats x threads
+    values = traitlets.Bytes().tag(sync=True)  # uint8, capabilities x pairs x (body, tail)
+    counts = traitlets.Bytes().tag(sync=True)  # uint8, capabilities x channels x sides x formats x threads
     tails = traitlets.Bytes().tag(sync=True)  # int32 (start, stop), in the order of counts
 
     def __init__(self, **traits: Any) -> None:
         found = recordings.load("two_paths")
-        names = [name for name in CAPABILITIES if f"{name.lower()}/pairs" in found]
 
         def joined(key: str) -> Any:
-            return np.concatenate([found[f"{name.lower()}/{key}"].ravel() for name in names])
+            return np.concatenate([found[f"{name.lower()}/{key}"].ravel() for name in CAPABILITIES])
 
-        first = names[0].lower()
+        first = CAPABILITIES[0].lower()
         super().__init__(
             all_channels=found[f"{first}/channels"].tolist(),
             sides=found[f"{first}/sides"].tolist(),
             pairs=found[f"{first}/pairs"].tolist(),
-            recorded=names,
             values=joined("values").tobytes(),
             counts=joined("counts").astype(np.uint8).tobytes(),
             tails=joined("tails").astype("<i4").tobytes(),
