@@ -1,83 +1,128 @@
-"""Speed, side by side with PyTorch in one run: python -m benchmarks
+"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks]
 
-Each row times the same work in both, in turn, and prints the median of their ratio: 2.0 means that qlearn takes twice
-PyTorch's time. Single times are of this machine at this moment; the ratios are what to compare.
+Each row times the same work in qlearn and in others, in turn, and prints ratios of medians: 2.0 means that qlearn takes
+twice the other's time. Single times are of this machine at this moment; the ratios are what to compare.
 """
 
-import statistics
-import subprocess
+import os
 import sys
-import time
 import warnings
 from collections.abc import Callable
 
 import numpy as np
+import threadpoolctl
 import torch
 
 import qlearn
+from benchmarks import layers, networks
+from benchmarks.timing import Work, fastest, import_seconds, medians, peak_bytes, race
 from qlearn import observers
 
-ROUNDS = 15
+LIMIT = 40  # times quicker than the reference evaluator
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def row(name: str, times: dict[str, float]) -> None:
+    """Our milliseconds, and our time as a multiple of each other's."""
+    mine, *others = times.values()
+    print(f"{name:<40}{mine * 1e3:>10.2f} ms" + "".join(f"{mine / other:>12.2f}" for other in others))
 
 
-def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object]) -> None:
-    """Time both in turn, after one call of each that is not counted, and print the medians."""
-    ours(), theirs()
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
-    mine, torchs = (statistics.median(times) for times in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    print(f"{name:<44}{mine * 1e3:>10.2f} ms{torchs * 1e3:>10.2f} ms{ratio:>9.1f}")
+def heading(name: str, others: list[str]) -> None:
+    """The names over the rows."""
+    print(f"\n{name:<40}{'qlearn':>13}" + "".join(f"{other:>12}" for other in others))
 
 
-def import_seconds(statement: str) -> float:
-    """The median time of an import in a new interpreter, as the interpreter itself measures it."""
-    code = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
-    return statistics.median(float(run.stdout) for run in runs)
+def best_float(times: dict[str, float]) -> dict[str, float]:
+    """The two memory formats of float32 as one: the quicker."""
+    quicker = min(times[name] for name in layers.FLOATS)
+    mine, *others = (name for name in times if name not in layers.FLOATS)
+    return {mine: times[mine], "float32": quicker, **{name: times[name] for name in others}}
+
+
+def elements() -> None:
+    """Quantizing, adding, observing a million values."""
+    x = np.random.default_rng(0).normal(size=(64, 128, 128)).astype(np.float32)
+    t = torch.from_numpy(x)
+    scales, zeros = np.linspace(0.01, 0.05, 64), np.zeros(64, np.int64)
+    q = qlearn.quantize_per_tensor(x, 0.02, 128, "quint8")
+    tq = torch.quantize_per_tensor(t, 0.02, 128, torch.quint8)
+    machine = qlearn.Machine.from_torch()
+    rows: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "quantize_per_tensor, quint8": (
+            lambda: qlearn.quantize_per_tensor(x, 0.02, 128, "quint8"),
+            lambda: torch.quantize_per_tensor(t, 0.02, 128, torch.quint8),
+        ),
+        "quantize_per_channel, qint8": (
+            lambda: qlearn.quantize_per_channel(x, scales, zeros, 0, "qint8"),
+            lambda: torch.quantize_per_channel(t, torch.from_numpy(scales), torch.from_numpy(zeros), 0, torch.qint8),
+        ),
+        "dequantize, quint8": (q.dequantize, tq.dequantize),
+        "add, quint8": (
+            lambda: qlearn.add(q, q, 0.04, 128, machine=machine),
+            lambda: torch.ops.quantized.add(tq, tq, 0.04, 128),
+        ),
+    }
+    for name in ("MinMaxObserver", "HistogramObserver"):
+        mine, torchs = getattr(observers, name), getattr(torch.ao.quantization, name)
+        rows[f"{name}, one batch"] = (lambda o=mine: o()(x), lambda o=torchs: o()(t))
+    heading(f"{x.size:,} values", ["torch"])
+    for name, (ours, theirs) in rows.items():
+        row(name, medians(race({"qlearn": ours, "torch": theirs})))
+    print()
+    for statement in ("import numpy", "import qlearn", "import torch"):
+        print(f"{statement:<40}{import_seconds(statement):>10.3f} s")
+
+
+def the_layers() -> None:
+    """ResNet-18's convolutions, one by one and together; one against the reference evaluator; memory."""
+    found: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+    heading("medians", ["float32", *layers.ENGINES])
+    for shape in [*layers.RESNET18, layers.DEPTHWISE]:
+        times = race(layers.contestants(layers.drawn(shape)))
+        found[str(shape)] = best_float(medians(times)), best_float(fastest(times))
+        row(str(shape), found[str(shape)][0])
+    for i, name in enumerate(("medians", "fastest calls")):
+        together = [(found[str(shape)][i], n) for shape, n in layers.RESNET18.items()]
+        row(f"ResNet-18's 20 together, {name}", {who: sum(t[who] * n for t, n in together) for who in together[0][0]})
+
+    layer = layers.drawn(layers.Shape(64, 64, 56, 3, 1, 1))
+    heading(str(layer.shape), ["ONNX"])
+    both: dict[str, Work] = {"qlearn": layers.ours(layer, "x86"), "onnx": layers.onnx_reference(layer)}
+    times = medians(race(both, rounds=3, calls=2))
+    print(f"{'the reference evaluator':<40}{times['qlearn'] * 1e3:>10.2f} ms{times['qlearn'] / times['onnx']:>12.4f}")
+    print(f"{'':<40}quicker by {times['onnx'] / times['qlearn']:.0f} times (at least {LIMIT} are wanted)")
+
+    print("\nmost memory in one call, and im2col in float32, MB")
+    for shape in layers.RESNET18:
+        peak = peak_bytes(layers.ours(layers.drawn(shape), "x86"))
+        print(f"{shape!s:<40}{peak / 1e6:>10.2f}{shape.columns / 1e6:>10.2f}{peak / shape.columns:>8.2f}")
+
+
+def the_networks() -> None:
+    """From image to logits."""
+    heading("networks, 224x224, batch 1", ["float32", *layers.ENGINES])
+    for name in networks.NETWORKS:
+        times = race(networks.contestants(name), calls=2)
+        row(f"{name}, medians", best_float(medians(times)))
+        row(f"{name}, fastest", best_float(fastest(times)))
+
+
+PARTS = {"elements": elements, "layers": the_layers, "networks": the_networks}
 
 
 def main() -> None:
     """Print every row."""
-    warnings.filterwarnings("ignore", message=".*deprecated")
-    x = np.random.default_rng(0).normal(size=(64, 128, 128)).astype(np.float32)  # a million values
-    t = torch.from_numpy(x)
-    channels = np.linspace(0.01, 0.05, 64)
-    zeros = np.zeros(64, np.int64)
-    q = qlearn.quantize_per_tensor(x, 0.02, 128, "quint8")
-    tq = torch.quantize_per_tensor(t, 0.02, 128, torch.quint8)
-    machine = qlearn.Machine.from_torch()
-
+    warnings.filterwarnings("ignore")  # PyTorch's, of what it is going to remove
+    torch.set_grad_enabled(False)
+    blas = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    kernels = ", ".join(f"{pool['internal_api']} {pool['version']} {pool['architecture']}" for pool in blas)
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads")
-    print(f"{x.size:,} values{'':<34}{'qlearn':>10}{'torch':>13}{'ratio':>12}")
-    compare(
-        "quantize_per_tensor, quint8",
-        lambda: qlearn.quantize_per_tensor(x, 0.02, 128, "quint8"),
-        lambda: torch.quantize_per_tensor(t, 0.02, 128, torch.quint8),
-    )
-    compare(
-        "quantize_per_channel, qint8",
-        lambda: qlearn.quantize_per_channel(x, channels, zeros, 0, "qint8"),
-        lambda: torch.quantize_per_channel(t, torch.from_numpy(channels), torch.from_numpy(zeros), 0, torch.qint8),
-    )
-    compare("dequantize, quint8", q.dequantize, tq.dequantize)
-    compare(
-        "add, quint8",
-        lambda: qlearn.add(q, q, 0.04, 128, machine=machine),
-        lambda: torch.ops.quantized.add(tq, tq, 0.04, 128),
-    )
-    for name in ("MinMaxObserver", "HistogramObserver"):
-        mine, torchs = getattr(observers, name), getattr(torch.ao.quantization, name)
-        compare(f"{name}, one batch", lambda o=mine: o()(x), lambda o=torchs: o()(t))
-    print()
-    for statement in ("import numpy", "import qlearn", "import torch"):
-        print(f"{statement:<44}{import_seconds(statement):>10.3f} s")
+    print(f"NumPy {np.__version__}, {kernels}, {max(pool['num_threads'] for pool in blas)} threads")
+    if "OPENBLAS_CORETYPE" in os.environ:
+        print("OPENBLAS_CORETYPE is set: not the kernels that this CPU would have")
+    print(f"the machine's load is {os.getloadavg()[0]:.1f}")
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Factor", "factor", "is_exact", "saturation_loss", "sums_of_products", "to_int32"]
+__all__ = ["Factor", "can_saturate", "factor", "is_exact", "saturation_loss", "sums_of_products", "to_int32"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -83,6 +83,11 @@ def to_int32(total: Array) -> Ints:
     return total.astype(np.int32, copy=False)
 
 
+def can_saturate(x: Array) -> bool:
+    """Whether any of the codes x is more than 128: 2 * 128 * -128 is still an int16 (Chapter 6)."""
+    return int(x.max(initial=0)) > 128
+
+
 def saturation_loss(x: Array, w: Array) -> Ints:
     """What x @ w exceeds the sum that clamps the sum of each two neighbouring products to int16 (Chapter 6).
 
@@ -100,7 +105,7 @@ def saturation_loss(x: Array, w: Array) -> Ints:
     """
     loss = np.zeros((x.shape[0], x.shape[1], w.shape[2]), np.int32)
     largest = int(x.max(initial=0))
-    if largest <= 128:  # 2 * 128 * -128 is still an int16
+    if not can_saturate(x):
         return loss
     x, w = x.astype(np.int32), w.astype(np.int32)
     for k in range(0, x.shape[2] - 1, 2):  # a last single product fits: 255 * -128 > -32768

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.layout import laid_out, new_strides, strides_of
+from qlearn.layout import from_memory_order, in_memory_order, laid_out, new_strides, strides_of
 from qlearn.rounding import add_then_round, fma_then_round, reciprocal, saturate
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 DTYPES: dict[str, type[np.integer[Any]]] = {"quint8": np.uint8, "qint8": np.int8, "qint32": np.int32}
 """PyTorch's quantized dtypes and the integers that hold their codes."""
+PIECE = 2**15  # elements that are quantized at once, so that the steps find them in the cache
 
 
 class QTensor:
@@ -203,8 +204,11 @@ def quantize_per_tensor(x: npt.ArrayLike, scale: float, zero_point: int, dtype: 
     dtype = _dtype(dtype)
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, dtype)
     real = _real(x)
-    codes = _quantize(real, reciprocal(scale), np.float32(zero_point), dtype)
-    return QTensor(laid_out(codes, new_strides(real)), scale, zero_point, dtype)
+    flat, inverse = in_memory_order(real, new_strides(real)), reciprocal(scale)
+    codes = np.empty(flat.shape, DTYPES[dtype])
+    for i in range(0, len(flat), PIECE):
+        codes[i : i + PIECE] = _quantize(flat[i : i + PIECE], inverse, np.float32(zero_point), dtype)
+    return QTensor(from_memory_order(codes, real), scale, zero_point, dtype)
 
 
 def _quantize(x: Floats, inverse: Floats, zero_point: np.float32, dtype: str) -> Codes:

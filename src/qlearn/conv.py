@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn import requantize
-from qlearn.accumulate import saturation_loss, to_int32
+from qlearn.accumulate import can_saturate, saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.kernels import kernel_of
 from qlearn.layout import dense_strides, laid_out
@@ -197,7 +197,7 @@ def _conv(
     kernel = kernel_of(machine, weight, g)
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
-    if kernel.pairs:
+    if kernel.pairs and can_saturate(x.int_repr()):
         acc = to_int32(acc) - loss(x, weight, g, kernel.pairs)
     steps = getattr(requantize, kernel.steps)
     parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
@@ -209,12 +209,12 @@ def _conv(
 def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints:
     """What 16-bit saturation takes from the sums (``accumulate.saturation_loss``), shape (N, *out, M).
 
-    Pairs of taps, FBGEMM's, are neighbours among all (tap, channel) with the channel fastest, and x is padded with its
-    zero point. Pairs of channels, oneDNN's, are neighbours at one tap, and x is padded with nothing.
+    Pairs of taps are neighbours among all (tap, channel) with the channel fastest; FBGEMM pads x with its zero point,
+    oneDNN with nothing. Pairs of channels are neighbours at one tap.
     """
-    codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point()
+    codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point() if pairs == "taps" else 0
     if pairs == "channels":
-        codes, w, fill = even(codes, g.groups), even(w, 1), 0
+        codes, w = even(codes, g.groups), even(w, 1)
     lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g.groups))
     return np.moveaxis(lost, 0, 1).reshape(x.shape[0], *g.out, weight.shape[0])
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from qlearn.affine import DTYPES, QTensor, check_scale, check_zero_point
 from qlearn.iteration import broadcast_strides, inner_to_outer
-from qlearn.layout import dense_strides, laid_out, like_channels_last, strides_in_order
+from qlearn.layout import dense_strides, in_memory_order, like_channels_last, strides_in_order, with_strides
 from qlearn.machine import BODY, TAIL, Machine
 from qlearn.qnnpack_add import qnnpack_add
 from qlearn.rounding import add_then_round, cvtps2dq, fma, fma_then_round, reciprocal, round_then_add, saturate
@@ -152,7 +152,7 @@ def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
             x = np.where(x < 0, np.float32(0), x)
         return saturate(quantize(x, inverse, zero_point), qa.dtype)
 
-    return QTensor(_each(sum_of, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype)
+    return QTensor(each_pair(sum_of, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype)
 
 
 def _real(dequantize: Dequantize, t: QTensor, codes: Codes) -> Floats:
@@ -160,7 +160,8 @@ def _real(dequantize: Dequantize, t: QTensor, codes: Codes) -> Floats:
     scale, zero_point = np.float32(t.q_scale()), t.q_zero_point()
     if t.dtype == "qint32":
         return dequantize(codes, scale, zero_point)
-    return dequantize(np.arange(256, dtype=np.uint8).view(codes.dtype), scale, zero_point)[codes.view(np.uint8)]
+    table = dequantize(np.arange(256, dtype=np.uint8).view(codes.dtype), scale, zero_point)
+    return np.take(table, codes.view(np.uint8), mode="clip")
 
 
 def _strides_of_sum(a: QTensor, b: QTensor, shape: Shape) -> tuple[int, ...]:
@@ -223,7 +224,7 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
         return np.maximum(codes, codes.dtype.type(zero_point)) if relu else codes
 
     strides = dense_strides(shape, channels_last=channels_last)
-    return QTensor(_each(product_of, a, b, shape, strides, machine), scale, zero_point, a.dtype)
+    return QTensor(each_pair(product_of, a, b, shape, strides, machine), scale, zero_point, a.dtype)
 
 
 # Both
@@ -231,27 +232,34 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
 Kernel = Callable[[int, Codes, Codes], Codes]
 
 
-def _each(kernel: Kernel, a: QTensor, b: QTensor, shape: Shape, strides: Shape, machine: Machine) -> Codes:
+def each_pair(kernel: Kernel, a: QTensor, b: QTensor, shape: Shape, strides: Shape, machine: Machine) -> Codes:
     """Compute every element on the path that it lies on; codes of the given shape and strides."""
     inputs = [broadcast_strides(t.int_repr(), shape) for t in (a, b)]
-    qa, qb = np.broadcast_arrays(a.int_repr(), b.int_repr())
-    out = laid_out(np.empty(shape, qa.dtype), strides)
     paths = machine.path_map(shape, strides, *inputs, block=BLOCKS[a.dtype])
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for path in (BODY, TAIL):
-            here = paths == path
-            out[here] = _on_path(kernel, path, qa[here], qb[here])
-    return out
+    arrays = *np.broadcast_arrays(a.int_repr(), b.int_repr()), paths
+    qa, qb, paths = (in_memory_order(array, strides) for array in arrays)  # (n,)
+    most = TAIL if (paths == TAIL).all() else BODY
+    out = _on_path(kernel, most, qa, qb)
+    others = np.flatnonzero(paths != most)
+    out[others] = _on_path(kernel, TAIL, qa[others], qb[others])
+    return with_strides(out, shape, strides)
+
+
+PIECE = 2**15  # elements that are computed at once, so that the steps find them in the cache
 
 
 def _on_path(kernel: Kernel, path: int, qa: Codes, qb: Codes) -> Codes:
     """kernel(path, qa, qb); looked up in a table of every pair of 8-bit codes where that is less work."""
-    if qa.itemsize > 1 or qa.size <= 65536:
-        return kernel(path, qa, qb)
-    codes = np.arange(256, dtype=np.uint8).view(qa.dtype)
-    table = kernel(path, codes.repeat(256), np.tile(codes, 256))  # (65536,)
-    pairs: Ints = qa.view(np.uint8).astype(np.int32) * 256 + qb.view(np.uint8)
-    return np.take(table, pairs)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if qa.itemsize > 1 or qa.size <= 2**17:
+            out = np.empty_like(qa)
+            for i in range(0, len(qa), PIECE):
+                out[i : i + PIECE] = kernel(path, qa[i : i + PIECE], qb[i : i + PIECE])
+            return out
+        codes = np.arange(256, dtype=np.uint8).view(qa.dtype)
+        table = kernel(path, codes.repeat(256), np.tile(codes, 256))  # (65536,)
+        pairs = qa.view(np.uint8).astype(np.uint16) * np.uint16(256) + qb.view(np.uint8)
+        return np.take(table, pairs, mode="clip")
 
 
 def check_per_tensor(name: str, t: QTensor) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "new_strides",
     "strides_in_order",
     "strides_of",
+    "with_strides",
 ]
 
 Array = npt.NDArray[Any]
@@ -109,13 +110,18 @@ def made_contiguous(array: Array, *, channels_last: bool = False) -> Array:
     return array if dense else laid_out(array, strides)
 
 
-def in_memory_order(array: Array) -> Array:
-    """The elements of a dense array, shape (size,), in the order they lie in memory."""
-    outer_to_inner = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+def in_memory_order(array: Array, strides: Sequence[int] | None = None) -> Array:
+    """The elements of a dense array, shape (size,), in the order they lie in memory, or would with other strides."""
+    strides = strides_of(array) if strides is None else strides
+    outer_to_inner = sorted(range(array.ndim), key=lambda axis: -strides[axis])
     return array.transpose(outer_to_inner).reshape(-1)
+
+
+def with_strides(flat: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:
+    """Elements in memory order, shape (size,), as a tensor without gaps of the given strides, in elements."""
+    return np.lib.stride_tricks.as_strided(flat, shape, [stride * flat.itemsize for stride in strides])
 
 
 def from_memory_order(flat: Array, like: Array) -> Array:
     """Elements in memory order, shape (like.size,), as a new tensor laid out as ``new_strides(like)``."""
-    strides = [stride * flat.itemsize for stride in new_strides(like)]
-    return np.lib.stride_tricks.as_strided(flat, like.shape, strides)
+    return with_strides(flat, like.shape, new_strides(like))

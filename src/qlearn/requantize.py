@@ -33,7 +33,7 @@ Step = Callable[..., Codes]
 Scales = npt.NDArray[np.floating[Any]]
 
 
-PIECE = 2**15  # elements that are requantized at once, so that the steps find them in the cache
+PIECE = 2**16  # elements that are requantized at once, so that the steps find them in the cache
 
 
 def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
@@ -174,13 +174,15 @@ def onednn_linear_scale(w_scale: Scales) -> Floats:
 
 def _relu(y: Floats, relu: bool) -> Floats:
     """max(y, 0) as the instruction maxps has it: NaN gives 0."""
-    return np.where(y > 0, y, np.float32(0)) if relu else y
+    return np.fmax(y, np.float32(0)) if relu else y
 
 
 def _add_then_round(y: Floats, zero_point: int, nan: int = 0) -> Codes:
     """rint(y + zero_point) in the range of 8 bits."""
-    rounded = add_then_round(y, zero_point)
-    return saturate(np.where(np.isnan(rounded), np.float32(nan), rounded), np.uint8)
+    codes = np.clip(add_then_round(y, zero_point), np.float32(0), np.float32(255))
+    if np.isnan(codes).any():
+        codes = np.where(np.isnan(codes), np.float32(nan), codes)
+    return codes.astype(np.uint8)
 
 
 def _quiet() -> np.errstate:
@@ -195,5 +197,6 @@ def _twice_inverted(scale: Any) -> Floats:
 
 def _round_then_add(y: Floats, zero_point: int, *, relu: bool) -> Codes:
     """rint(y) + zero_point in the range of 8 bits; -2**31 stands for what int32 does not hold."""
-    codes = cvtps2dq(y).astype(np.int64) + zero_point
-    return np.clip(codes, zero_point if relu else 0, 255).astype(np.uint8)
+    low = zero_point if relu else 0
+    codes: Codes = (np.clip(cvtps2dq(y), low - zero_point, 255 - zero_point) + zero_point).astype(np.uint8)
+    return codes

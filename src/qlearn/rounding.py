@@ -44,10 +44,9 @@ def fma(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> Floats:
     """Return a * b + c in float32, rounded once: the processor's fused multiply-add (Chapter 2).
 
     Exact for all finite float32 inputs. A product of two float32 numbers has 48 bits, so float64 holds it exactly. The
-    float64 sum s with c has an exact error e (Knuth's TwoSum), which float64 also holds. A plain float32(s) would round
-    twice. If e is not zero and the last bit of s is 0, s is moved by one unit in its last place towards e, so that the
-    last bit says "inexact" (round to odd). With 53 >= 24 + 2 bits the final rounding to float32 then lands where the
-    rounding of the exact sum does (Boldo and Melquiond, 2008), subnormal results included, since they have fewer bits.
+    float64 sum s with c is rounded, but never across another float64 number. Halfway between two float32 numbers, where
+    their rounding turns, is such a number; so float32(s) is right unless s lies just there, or below the normal numbers
+    of float32, whose halves are elsewhere. ``_from_odd`` has those.
 
     The plain form is exact whenever a * b + c fits in 53 bits. It does in scale * q + float32(-scale * zero_point)
     with 8-bit q and zero_point: all terms are multiples of the last place of scale, below 2**33 of them.
@@ -56,13 +55,31 @@ def fma(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> Floats:
     """
     a, b, c = (np.asarray(v, dtype=np.float32).astype(np.float64) for v in (a, b, c))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        product = a * b  # exact
+        product = np.asarray(a * b)  # exact
         s = np.asarray(product + c)  # rounded to 53 bits
-        t = s - product
-        e = np.asarray((product - (s - t)) + (c - t))  # exact: s + e == a * b + c
-        inexact = (e != 0) & np.isfinite(s)
-        s[inexact] = _to_odd(s[inexact], e[inexact])
-        return s.astype(np.float32)
+        halfway = s.view(np.int64) & (2**29 - 1) == 2**28
+        doubtful = halfway | ((np.abs(s) < np.finfo(np.float32).tiny) & (s != 0))
+        fused = np.asarray(s.astype(np.float32))
+        if doubtful.any():
+            terms = (np.broadcast_to(v, s.shape)[doubtful] for v in (product, c))
+            fused[doubtful] = _from_odd(*terms)
+        return fused
+
+
+def _from_odd(product: npt.NDArray[np.float64], c: npt.NDArray[np.float64]) -> Floats:
+    """float32(product + c), rounded once.
+
+    The float64 sum s has an exact error e (Knuth's TwoSum), which float64 also holds. A plain float32(s) would round
+    twice. If e is not zero and the last bit of s is 0, s is moved by one unit in its last place towards e, so that the
+    last bit says "inexact" (round to odd). With 53 >= 24 + 2 bits the final rounding to float32 then lands where the
+    rounding of the exact sum does (Boldo and Melquiond, 2008), subnormal results included, since they have fewer bits.
+    """
+    s = product + c
+    t = s - product
+    e = (product - (s - t)) + (c - t)  # exact: s + e == product + c
+    inexact = (e != 0) & np.isfinite(s)
+    s[inexact] = _to_odd(s[inexact], e[inexact])
+    return s.astype(np.float32)
 
 
 def _to_odd(s: npt.NDArray[np.float64], e: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -108,7 +125,7 @@ def round_then_add(y: Floats, zero_point: npt.ArrayLike) -> Ints:
 
 def cap_int32(x: Floats) -> Floats:
     """Return min(x, 2147483520) as the instruction minps has it: NaN gives the bound (Chapter 2)."""
-    return np.where(x < INT32_CAP, x, INT32_CAP).astype(np.float32)
+    return np.fmin(np.asarray(x, np.float32), INT32_CAP)
 
 
 def cvtps2dq(x: Floats) -> Ints:
@@ -119,7 +136,7 @@ def cvtps2dq(x: Floats) -> Ints:
     """
     rounded = np.rint(np.asarray(x, np.float32))
     holds = (rounded >= np.float32(INT32_MIN)) & (rounded < np.float32(2**31))
-    return np.where(holds, rounded, np.float32(INT32_MIN)).astype(np.int32)
+    return (rounded if holds.all() else np.where(holds, rounded, np.float32(INT32_MIN))).astype(np.int32)
 
 
 def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -132,8 +149,11 @@ def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     x = np.asarray(x)
     if x.dtype.kind == "f" and info.bits == 8:
         clamped: npt.NDArray[Any] = np.clip(x, x.dtype.type(info.min), x.dtype.type(info.max))
-        return np.where(np.isnan(clamped), x.dtype.type(0), clamped).astype(dtype)
+        return (np.where(np.isnan(clamped), 0, clamped) if np.isnan(clamped).any() else clamped).astype(dtype)
     if x.dtype.kind == "f":
         clamped = np.clip(x.astype(np.float64), info.min, info.max)
         return np.where(np.isnan(clamped), INT32_MIN, clamped).astype(np.int64).astype(dtype)
-    return np.clip(x.astype(np.int64), info.min, info.max).astype(dtype)
+    own = np.iinfo(x.dtype)  # whose numbers may not reach as far
+    limits = max(info.min, own.min), min(info.max, own.max)
+    clipped: npt.NDArray[Any] = np.clip(x, *limits)
+    return clipped.astype(dtype)
