@@ -70,4 +70,4 @@ def differing(layers: list[Layer], theirs: list[Any], machine: Machine) -> int:
 def recorded_machine(name: str, capability: str, engine: str) -> Machine:
     """The machine on which PyTorch's outputs were recorded."""
     source = recordings.manifest()[name]["capabilities"][capability]
-    return Machine(engine, capability.upper(), 1, vnni="avx512_vnni" in source["cpu"])
+    return Machine(engine, source["capability"], 1, vnni="avx512_vnni" in source["cpu"])
