@@ -51,7 +51,9 @@ class Drawing:
         self.steps: list[Step] = []
         self.values: dict[str, Any] = {"x": image()}
 
-    def conv(self, name: str, source: str, out_of: int, kernel: int, stride: int = 1, groups: int = 1, relu: int = 1) -> str:
+    def conv(
+        self, name: str, source: str, out_of: int, kernel: int, stride: int = 1, groups: int = 1, *, relu: bool = True
+    ) -> str:
         """A convolution with batch norm folded in; a depthwise one if groups are the channels."""
         x = self.values[source]
         weight, bias = self.weights((out_of, x.shape[1] // groups, kernel, kernel), x)
@@ -81,7 +83,7 @@ class Drawing:
         return name
 
     def weights(self, shape: tuple[int, ...], x: QTensor) -> tuple[QTensor, npt.NDArray[np.float32]]:
-        """Codes like those of normal numbers, a scale for each channel, and biases in which a step of codes is a part."""
+        """Codes distributed much like normal numbers; scales and biases of all sizes."""
         codes = self.rng.integers(-42, 43, (3, *shape)).sum(0).astype(np.int8)
         fan = int(np.prod(shape[1:]))
         scales = self.rng.integers(64, 128, shape[0]) / 64 / 2.0 ** (6 + fan.bit_length() // 2)
@@ -114,8 +116,8 @@ def resnet18(twos: bool = True) -> Network:
         for block in range(2):
             at, out_of, stride = f"layers.{stage}.{block}", 16 * 2**stage, 1 + (stage > 0 and block == 0)
             y = d.conv(f"{at}.conv1", x, out_of, 3, stride)
-            y = d.conv(f"{at}.conv2", y, out_of, 3, relu=0)
-            x = d.conv(f"{at}.downsample", x, out_of, 1, stride, relu=0) if stride > 1 else x
+            y = d.conv(f"{at}.conv2", y, out_of, 3, relu=False)
+            x = d.conv(f"{at}.downsample", x, out_of, 1, stride, relu=False) if stride > 1 else x
             x = d.step(f"{at}.relu2", "relu", (d.add(f"{at}.skip", y, x),), {})
     x = d.step("avgpool", "adaptive_avg_pool2d", (x,), {"output_size": 1})
     x = d.step("flatten", "flatten", (x,), {"start_dim": 1, "end_dim": -1})
@@ -133,7 +135,7 @@ def mobilenet_v2(twos: bool = False) -> Network:
             step = stride if block == 0 else 1
             y = x if widen == 1 else d.conv(f"{at}.wide", x, into * widen, 1)
             y = d.conv(f"{at}.depthwise", y, into * widen, 3, step, into * widen)
-            x = d.conv(f"{at}.narrow", y, out_of, 1, relu=0)
+            x = d.conv(f"{at}.narrow", y, out_of, 1, relu=False)
             x = d.add(f"{at}.skip", source, x) if step == 1 and into == out_of else x
             number += 1
     x = d.conv(f"features.{number}", x, 320, 1)
