@@ -1,4 +1,4 @@
-"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks]
+"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks] [one_thread]
 
 Each row times the same work in qlearn and in others, in turn, and prints ratios of medians: 2.0 means that qlearn takes
 twice the other's time. Single times are of this machine at this moment; the ratios are what to compare.
@@ -6,6 +6,7 @@ twice the other's time. Single times are of this machine at this moment; the rat
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 
@@ -107,7 +108,24 @@ def the_networks() -> None:
         row(f"{name}, fastest", best_float(fastest(times)))
 
 
-PARTS = {"elements": elements, "layers": the_layers, "networks": the_networks}
+def one_thread() -> None:
+    """The CPU's time on one thread each, which does not depend on what else the machine does."""
+    heading("one thread, fastest calls, CPU time", ["float32", *layers.ENGINES])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    sums: dict[str, float] = {}
+    with threadpoolctl.threadpool_limits(1):
+        for shape, n in [*layers.RESNET18.items(), (layers.DEPTHWISE, 0)]:
+            times = best_float(fastest(race(layers.contestants(layers.drawn(shape)), clock=time.thread_time)))
+            row(str(shape), times)
+            sums = {who: sums.get(who, 0) + n * seconds for who, seconds in times.items()}
+        row("ResNet-18's 20 together", sums)
+        for name in networks.NETWORKS:
+            row(name, best_float(fastest(race(networks.contestants(name), calls=2, clock=time.thread_time))))
+    torch.set_num_threads(threads)
+
+
+PARTS = {"elements": elements, "layers": the_layers, "networks": the_networks, "one_thread": one_thread}
 
 
 def main() -> None:

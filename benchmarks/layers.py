@@ -57,7 +57,7 @@ DEPTHWISE = Shape(144, 144, 56, 3, 1, 1, 144)  # of MobileNetV2
 
 
 class Layer(NamedTuple):
-    """Numbers for a shape: activations of 7 bits, as PyTorch observes them for x86, after a ReLU; weights per channel."""
+    """Numbers for a shape: activations of 7 bits, as PyTorch has them for x86, after a ReLU; weights per channel."""
 
     shape: Shape
     x: QTensor
