@@ -1,7 +1,8 @@
 """PyTorch as the oracle: functions run in a process of their own for each capability; this process needs no torch.
 
 ``ask("AVX2", quantize_per_tensor, x, ...)`` calls the function where ATEN_CPU_CAPABILITY was set before torch was
-imported. The functions stand at the top of a module, so that they can be sent; they return NumPy arrays.
+imported; ``cpu="AVX2"`` also makes FBGEMM and oneDNN take the kernels of a CPU without VNNI. The functions stand at the
+top of a module, so that they can be sent; they return NumPy arrays.
 """
 
 import ctypes
@@ -25,6 +26,11 @@ from strategies import arranged
 
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}
+LESSER = {  # what makes FBGEMM and oneDNN use no more of the CPU
+    "": {},
+    "AVX2": {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "AVX512": {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+}
 COMPARED: Counter[str] = Counter()  # operator -> values compared with PyTorch, live or recorded
 DIFFERING: Counter[str] = Counter()  # operator -> how many of them differ
 
@@ -70,11 +76,11 @@ def dispatch_unavailable(capability: str) -> str | None:
 @functools.cache
 def other_library() -> str | None:
     """Why the C library's expm1f and tanhf are not those that ``qlearn.exponential`` has, or None."""
-    expm1f = ctypes.CDLL(None).expm1f
+    expm1f = ctypes.CDLL("libm.so.6").expm1f
     expm1f.argtypes, expm1f.restype = [ctypes.c_float], ctypes.c_float
     if expm1f(1.0) == float(np.float32(1.7182817)):  # rounded correctly: 1.7182819
         return None
-    return f"this C library, {' '.join(platform.libc_ver())}, has another expm1f and tanhf than glibc up to 2.40"
+    return f"this C library, {' '.join(platform.libc_ver())}, has another expm1f and tanhf than glibc 2.36"
 
 
 def start() -> None:
@@ -91,12 +97,14 @@ def ask(
     engine: str = "fbgemm",
     threads: int = 1,
     elementwise: bool = False,
+    cpu: str = "",
 ) -> Any:
     """Call function(*args) where PyTorch runs with this capability, engine and number of threads.
 
-    ``elementwise`` says that it calls only what needs no AVX-512 kernel: see ``dispatch_unavailable``.
+    ``elementwise`` says that it calls only what needs no AVX-512 kernel: see ``dispatch_unavailable``. ``cpu``, of
+    LESSER, makes FBGEMM and oneDNN, but not PyTorch's own kernels, use no more of the CPU than that.
     """
-    return _pool(capability, elementwise).submit(_call, function, args, engine, threads).result()
+    return _pool(capability, elementwise, cpu).submit(_call, function, args, engine, threads).result()
 
 
 def compare(operator: str, ours: Any, theirs: Any, what: object = "") -> None:
@@ -117,17 +125,17 @@ def compare(operator: str, ours: Any, theirs: Any, what: object = "") -> None:
 
 
 @functools.cache
-def _pool(capability: str, elementwise: bool = False) -> ProcessPoolExecutor:
+def _pool(capability: str, elementwise: bool = False, cpu: str = "") -> ProcessPoolExecutor:
     if elementwise and not unavailable(capability):
         return _pool(capability)
-    reason = dispatch_unavailable(capability) if elementwise else unavailable(capability)
+    reason = dispatch_unavailable(capability) if elementwise else unavailable(capability) or (cpu and unavailable(cpu))
     if reason:
         raise RuntimeError(f"refused to run PyTorch with {capability}: {reason}")
-    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_start, initargs=(capability,))
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_start, initargs=(capability, cpu))
 
 
-def _start(capability: str) -> None:
-    os.environ["ATEN_CPU_CAPABILITY"] = capability.lower()
+def _start(capability: str, cpu: str) -> None:
+    os.environ |= {"ATEN_CPU_CAPABILITY": capability.lower()} | LESSER[cpu]
     warnings.filterwarnings("ignore", message=".*deprecated", category=UserWarning)
     import torch
 

@@ -5,6 +5,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from drawn_layers import arranged
+
+__all__ = ["arranged"]
+
 INTEGERS = {"quint8": np.uint8, "qint8": np.int8, "qint32": np.int32}
 TIE_RICH = (0.05, 0.1, 0.037, 0.0185, 0.074, 0.5, 1.0, 0.00214854861, 0.009925744496285915, 0.02780967578291893)
 EXTREME = (1e-45, 1e-40, 2.0**-126, 1e-30, 1e30, 3e38)  # 1 / scale overflows for the first two
@@ -37,20 +41,6 @@ def random_codes(rng: np.random.Generator, shape: Any, dtype: str) -> Any:
     """Codes over the whole range of dtype."""
     info = np.iinfo(INTEGERS[dtype])
     return rng.integers(info.min, info.max + 1, shape).astype(INTEGERS[dtype])
-
-
-def arranged(x: Any, layout: str) -> Any:
-    """The same elements, or part of them, in other places of memory."""
-    if layout == "channels_last":
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    if layout == "transposed":
-        return x.swapaxes(0, -1)
-    if layout == "sliced":
-        return x[..., ::2]
-    if layout == "channels_last_sliced":
-        return arranged(x, "channels_last")[:, :, ::2]
-    assert layout == "contiguous"
-    return x
 
 
 dtypes = st.sampled_from(sorted(INTEGERS))

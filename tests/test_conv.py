@@ -1,5 +1,6 @@
 """conv.py: PyTorch's quantized convolutions, every integer, on each engine."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,28 +10,42 @@ from hypothesis import strategies as st
 
 import layers
 import qlearn
-from layers import ENGINES, Layer, answer, machine_of, recorded_machine, same_layers
-from oracle import ask, compare
+from drawn_layers import KINDS, Layer, answer, draw_conv, sound
+from layers import ENGINES, differing, machine_of, recorded_machine, same_layers
+from oracle import ask, compare, unavailable
 from qlearn import Machine, QTensor, conv, recordings
 from qlearn.kernels import Kernel, kernel_of
 from strategies import bad_scales, not_integers, outside
 
-KINDS = ("any", "grouped", "depthwise", "pointwise")
+
+def drawn_for(engine: str, bits: int, rng: np.random.Generator, cpu: str = "") -> list[Layer]:
+    """Five convolutions of each kind, in one to three dimensions; onednn takes only weight zero points of 0."""
+    where = layers.machines_to_draw_for(engine, cpu)
+    return [
+        draw_conv(rng, n, *where, bits=bits, symmetric=engine == "onednn" or i % 3 > 0, kind=kind)
+        for kind in KINDS
+        for i, n in enumerate((1, 2, 2, 2, 3))
+    ]
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("bits", [7, 8])
 def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Generator) -> None:
-    if not layers.known(engine):
-        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
+    layers.need(engine)
     for threads in (1, 2):
-        drawn = [
-            layers.conv(rng, n, bits=bits, symmetric=engine == "onednn" or i % 3 > 0, kind=kind)
-            for kind in KINDS
-            for i, n in enumerate((1, 2, 2, 2, 3))
-        ]
-        same_layers(drawn, engine, capability, threads)
+        same_layers(drawn_for(engine, bits, rng), engine, capability, threads)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("cpu", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+@pytest.mark.parametrize("bits", [7, 8])
+def test_without_vnni(engine: str, bits: int, cpu: str, rng: np.random.Generator) -> None:
+    """The kernels that a CPU without VNNI takes, which any CPU can be made to take."""
+    layers.need(engine, cpu)
+    for _ in range(2):
+        same_layers(drawn_for(engine, bits, rng, cpu), engine, cpu=cpu)
 
 
 def layer(operator: str = "conv2d", **changes: Any) -> Layer:
@@ -50,8 +65,7 @@ def layer(operator: str = "conv2d", **changes: Any) -> Layer:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_extremes(engine: str) -> None:
     """No images, one channel, one pixel, large paddings, kernels, strides, dilations; scales and biases of any size."""
-    if not layers.known(engine):
-        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
+    layers.need(engine)
     grouped = {"x": np.arange(96, dtype=np.uint8).reshape(1, 6, 4, 4) * 2, "geometry": (1, 1, 1, 2)}
     depthwise = {
         "x": np.arange(128, dtype=np.uint8).reshape(1, 8, 4, 4) * 2,
@@ -78,12 +92,17 @@ def test_extremes(engine: str) -> None:
         for v in (np.inf, -np.inf, np.nan, 1e30, -1e30, 3e9):
             drawn += [layer(**change, bias=np.full(4, v, np.float32))]
             drawn += [drawn[-1]._replace(w_scale=np.full(4, 0.02), w_zero_point=np.zeros(4, np.int64))]
+            drawn += [drawn[-1]._replace(operator="conv2d_relu")]
         if engine != "qnnpack":  # it refuses these
             drawn += [layer(**change, scale=1e-40), layer(**change, x_scale=1e-42), layer(**change, x_scale=1e38)]
     many = {"x": np.tile(depthwise["x"], (1, 16, 1, 1)), "weight": np.tile(depthwise["weight"], (16, 1, 1, 1))}
     drawn += [layer(**depthwise | many, geometry=(1, 1, 1, 128))]
     drawn += [layer(layout=layout) for layout in ("channels_last", "sliced", "channels_last_sliced")]
-    same_layers(drawn, engine, "AVX2" if "avx2" in layers.cpu_flags() else "DEFAULT", 1)
+    for cpu in ("", "AVX2", "AVX512") if engine in ("fbgemm", "onednn") else ("",):
+        if not cpu or not unavailable(cpu):
+            allowed = [one for one in drawn if sound(one, *layers.machines_to_draw_for(engine, cpu))]
+            assert len(allowed) >= len(drawn) - 9
+            same_layers(allowed, engine, cpu=cpu)
 
 
 @pytest.mark.torch
@@ -99,28 +118,37 @@ def test_both_refuse() -> None:
         theirs = ask("DEFAULT", layers.torch_answers, drawn, engine=engine)
         for one, message in zip(drawn, theirs, strict=True):
             assert isinstance(message, str), one
-            if layers.known(engine):
-                with pytest.raises(ValueError, match=r"(scale|weight|x|groups|stride|dilation) must"):
-                    answer(one, machine_of(engine, "DEFAULT"))
+            with pytest.raises(ValueError, match=r"(scale|weight|x|groups|stride|dilation) must"):
+                answer(one, machine_of(engine))
+
+
+OTHER = {  # instead of the right kernel
+    "onednn_avx2": Kernel("onednn_reference"),
+    "onednn_reference": Kernel("onednn_avx2", "channels"),
+    "onednn_vnni": Kernel("onednn_gemm", "channels"),
+    "onednn_gemm": Kernel("onednn_vnni", "taps inside"),
+}
 
 
 @pytest.mark.torch
-@pytest.mark.skipif(layers.VNNI or not layers.known("onednn"), reason="this CPU has other kernels")
-@pytest.mark.parametrize(("n", "kind"), [(2, "any"), (2, "grouped"), (2, "depthwise"), (3, "depthwise")])
-def test_which_kernels_of_onednn(n: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its reference rounds otherwise than its kernels for AVX2: the wrong choice shows."""
+@pytest.mark.parametrize(
+    ("cpu", "n", "kind"),
+    [
+        *(("AVX2", 2, "any"), ("AVX2", 2, "grouped"), ("AVX2", 2, "depthwise"), ("AVX2", 3, "depthwise")),
+        *(("AVX512", 2, "grouped"), ("AVX512", 2, "depthwise"), ("AVX512", 3, "depthwise")),
+    ],
+)
+def test_which_kernels_of_onednn(cpu: str, n: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their last steps differ: the wrong choice shows."""
+    layers.need("onednn", cpu)
     rng = np.random.default_rng(5)
-    drawn = [layers.conv(rng, n, bits=7, symmetric=True, kind=kind) for _ in range(100)]
-    theirs = [codes for codes, _ in ask("DEFAULT", layers.torch_answers, drawn, engine="onednn")]
-
-    def differing() -> int:
-        ours = [answer(one, machine_of("onednn", "DEFAULT")).int_repr() for one in drawn]
-        return sum(int((a != b).sum()) for a, b in zip(ours, theirs, strict=True))
-
-    assert differing() == 0
-    other = {"onednn_avx2": Kernel("onednn_reference"), "onednn_reference": Kernel("onednn_avx2", "channels")}
-    monkeypatch.setattr(conv, "kernel_of", lambda *args: other[kernel_of(*args).steps])
-    assert differing() > 0
+    where = layers.machines_to_draw_for("onednn", cpu)
+    drawn = [draw_conv(rng, n, *where, bits=7, symmetric=True, kind=kind, longest=20) for _ in range(100)]
+    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine="onednn", cpu=cpu)
+    machine = machine_of("onednn", cpu=cpu)
+    assert differing(drawn, theirs, machine) == 0
+    monkeypatch.setattr(conv, "kernel_of", lambda *args: OTHER[kernel_of(*args).steps])
+    assert differing(drawn, theirs, machine) > 0
 
 
 @pytest.mark.parametrize("capability", recordings.manifest()["conv"]["capabilities"])
@@ -243,8 +271,6 @@ def test_tensors_that_do_not_fit() -> None:
         qlearn.conv2d(x, W, None, 1, 1, 1, 1, 0.5, 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="weight must have zero point 0 on the engine onednn, got 3"):
         qlearn.conv2d(X, qw(w, 0.1, 3), None, 1, 1, 1, 1, 0.5, 0, machine=Machine("onednn", "AVX2", 1))
-    with pytest.raises(NotImplementedError, match="AVX-512 without VNNI"):
-        qlearn.conv2d(X, W, None, 1, 1, 1, 1, 0.5, 0, machine=Machine("onednn", "AVX512", 1, vnni=False))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +281,7 @@ def test_tensors_that_do_not_fit() -> None:
     ],
 )
 def test_shapes_that_corrupt_memory(into: int, groups: int, avx2: bool, avx512: bool) -> None:
-    """FBGEMM writes outside its memory where the groups do not fill its vectors; seen with AVX2 for each of these."""
+    """FBGEMM writes outside its memory where groups do not fill its vectors; seen on either kind of CPU."""
     x = QTensor(np.zeros((1, into * groups, 4, 4), np.uint8), 0.1, 0, "quint8")
     w = QTensor(np.zeros((into * groups, into, 3, 3), np.int8), 0.1, 0, "qint8")
     for capability, vnni, fine in (("AVX2", False, avx2), ("AVX512", True, avx512)):
@@ -280,3 +306,38 @@ def test_depthwise_in_three_dimensions() -> None:
         else:
             with pytest.raises(NotImplementedError, match=r"weight must have kernel \(3, 3, 3\)"):
                 qlearn.conv3d(x, w, None, 1, padding, 1, 8, 0.5, 0, machine=Machine("fbgemm", "AVX2", 1))
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "geometry", "match"),
+    [
+        ((1, 4, 5, 1), (2, 4, 3, 1), (1, 3, 1, 1), None),  # some windows see x
+        ((1, 4, 5, 1), (2, 4, 1, 1), ([1, 3], [0, 2], 1, 1), "padding must leave a window that sees x"),
+        ((1, 6, 9, 9), (12, 1, 3, 3), (1, 1, 1, 6), "groups must be 1 where one channel is convolved"),
+        ((1, 6, 9, 9), (6, 1, 3, 3), (1, 1, 1, 6), None),  # depthwise has kernels of its own
+        ((1, 9, 9, 1), (15, 3, 3, 1), ([1, 1], [1, 0], 1, 3), "groups must be 1, or channels a group multiples of 4"),
+        ((1, 1, 9, 9), (8, 1, 3, 3), (1, 1, 1, 1), None),
+        ((1, 1, 9, 9), (8, 1, 3, 3), ([1, 1], [3, 1], 1, 1), "padding must leave x in each window"),
+        ((1, 1, 9, 3), (8, 1, 3, 3), ([1, 2], [1, 0], 1, 1), "stride must be 1 along the last dimension"),
+        ((1, 1, 1, 9, 9), (8, 1, 3, 3, 3), (1, 1, 1, 1), "weight must have depth 1"),
+    ],
+)
+def test_shapes_that_onednn_gets_wrong(x: Any, weight: Any, geometry: Any, match: str | None) -> None:
+    """With AVX-512 it crashes, or uses memory that nobody wrote; without, and on other engines, all is well."""
+    qx, qw = QTensor(np.ones(x, np.uint8), 0.1, 0, "quint8"), QTensor(np.ones(weight, np.int8), 0.1, 0, "qint8")
+    operator = qlearn.conv2d if len(x) == 4 else qlearn.conv3d
+    for engine in ("onednn", "x86"):
+        with pytest.raises(NotImplementedError, match=match) if match else nullcontext():
+            operator(qx, qw, None, *geometry, 0.5, 0, machine=Machine(engine, "AVX2", 1))
+    for machine in (Machine("onednn", "AVX2", 1, vnni=False), Machine("fbgemm", "AVX512", 1)):
+        operator(qx, qw, None, *geometry, 0.5, 0, machine=machine)
+
+
+def test_one_channel_without_vnni() -> None:
+    """Which kernel oneDNN takes on AVX-512 without VNNI then depends on VBMI, which Machine does not know."""
+    qx, qw = (
+        QTensor(np.ones((1, 1, 9, 9), np.uint8), 0.1, 0, "quint8"),
+        QTensor(np.ones((8, 1, 3, 3), int), 0.1, 0, "qint8"),
+    )
+    with pytest.raises(NotImplementedError, match="with AVX-512 and without VNNI"):
+        qlearn.conv2d(qx, qw, None, 1, 1, 1, 1, 0.5, 0, machine=Machine("onednn", "AVX512", 1, vnni=False))

@@ -9,26 +9,40 @@ from hypothesis import strategies as st
 
 import layers
 import qlearn
-from layers import ENGINES, Layer, answer, machine_of, recorded_machine, same_layers
-from oracle import ask, compare
+from drawn_layers import Layer, answer, draw_linear
+from layers import ENGINES, machine_of, recorded_machine, same_layers
+from oracle import ask, compare, unavailable
 from qlearn import Machine, QTensor, recordings
 from strategies import bad_scales, outside
 
 SHAPES = ((1, 1), (2, 7), (1, 64), (33, 65), (129, 30), (3, 4, 50), (2, 1, 3, 17), (5, 600))
 
 
+def drawn_for(engine: str, bits: int, rng: np.random.Generator, times: int) -> list[Layer]:
+    """Layers for every shape, so many times; onednn takes only weight zero points of 0."""
+    return [
+        draw_linear(rng, shape, int(rng.integers(1, 140)), bits=bits, symmetric=engine == "onednn" or i % 2 == 0)
+        for i, shape in enumerate(SHAPES * times)
+    ]
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("bits", [7, 8])
 def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Generator) -> None:
-    if not layers.known(engine):
-        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
+    layers.need(engine)
     for threads in (1, 2):
-        drawn = [
-            layers.linear(rng, shape, int(rng.integers(1, 140)), bits=bits, symmetric=engine == "onednn" or i % 2 == 0)
-            for i, shape in enumerate(SHAPES * 3)
-        ]
-        same_layers(drawn, engine, capability, threads)
+        same_layers(drawn_for(engine, bits, rng, 2), engine, capability, threads)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("cpu", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+@pytest.mark.parametrize("bits", [7, 8])
+def test_without_vnni(engine: str, bits: int, cpu: str, rng: np.random.Generator) -> None:
+    """The kernels that a CPU without VNNI takes, which any CPU can be made to take."""
+    layers.need(engine, cpu)
+    same_layers(drawn_for(engine, bits, rng, 3), engine, cpu=cpu)
 
 
 def layer(**changes: Any) -> Layer:
@@ -43,8 +57,7 @@ def layer(**changes: Any) -> Layer:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_extremes(engine: str) -> None:
     """Sums beyond 2**24 and beyond int32, products that int32 does not hold, infinite and NaN biases, no rows."""
-    if not layers.known(engine):
-        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
+    layers.need(engine)
     wide = np.full((2, 70000), 255, np.uint8)
     wide[1, ::2] = 0
     w = np.full((3, 70000), 127, np.int8)
@@ -55,14 +68,20 @@ def test_extremes(engine: str) -> None:
         one = layer(w_scale=scales, w_zero_point=zeros)
         drawn += [one._replace(scale=scale) for scale in (1e-12, 1e-20, 1e-35, 1e30)]
         drawn += [one._replace(x_scale=scale) for scale in (1e-30, 1e20, 1e30)]
-        drawn += [one._replace(bias=np.full(5, v, np.float32)) for v in (np.inf, -np.inf, np.nan, 1e30, -1e30, 3e9)]
+        for v in (np.inf, -np.inf, np.nan, 1e30, -1e30, 3e9):
+            biased = one._replace(bias=np.full(5, v, np.float32))
+            drawn += [biased, biased._replace(operator="linear_relu")]
     drawn += [layer(x=np.zeros((0, 7), np.uint8)), layer(x=np.zeros((2, 0, 7), np.uint8))]
     drawn += [layer(x=np.zeros((7, 2), np.uint8) + 9, layout="transposed")]
     if engine != "qnnpack":  # it refuses these
         drawn += [layer(scale=1e-40), layer(scale=1e38), layer(x_scale=1e-42), layer(x_scale=1e25, w_scale=1e25)]
     if engine == "onednn":
         drawn += [layer(x=np.arange(7, dtype=np.uint8))]
-    same_layers(drawn, engine, "AVX2" if "avx2" in layers.cpu_flags() else "DEFAULT", 1)
+    same_layers(drawn, engine)
+    if engine in ("fbgemm", "onednn"):
+        for cpu in ("AVX2", "AVX512"):
+            if not unavailable(cpu):
+                same_layers(drawn, engine, cpu=cpu)
 
 
 @pytest.mark.torch
@@ -70,7 +89,7 @@ def test_both_refuse() -> None:
     """What qlearn refuses on one engine, PyTorch refuses there too."""
     refused = {
         "qnnpack": [layer(scale=1e-40), layer(scale=1e38), layer(x_scale=1e-42), layer(x_scale=1e25, w_scale=1e25)],
-        "onednn": [layer(w_zero_point=3)] if layers.known("onednn") else [],
+        "onednn": [layer(w_zero_point=3)],
         "fbgemm": [layer(x=np.arange(7, dtype=np.uint8)), layer(bias=np.zeros(4, np.float32))],
     }
     for engine, drawn in refused.items():
@@ -104,6 +123,21 @@ def test_recorded(capability: str) -> None:
                     ours = f(x, weight, r[f"bias/{i}"], *to, machine=machine)
                     compare("linear, recorded", ours.int_repr(), r[key], key)
     assert seen == r.keys()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+def test_published_saturation(engine: str) -> None:
+    """211 * 71 + 171 * 107 = 33,278 does not fit in 16 bits: without VNNI the sum is 32,767."""
+    sums = {}
+    for cpu in ("", "AVX2", "AVX512"):
+        if cpu and unavailable(cpu):
+            continue
+        one = layer(x=np.array([[211, 171]], np.uint8), weight=np.array([[71, 107]], np.int8), bias=None)
+        one = one._replace(x_scale=1.0, x_zero_point=0, w_scale=1.0, scale=511.0 / 2, zero_point=0)  # 130.2 or 128.3
+        same_layers([one], engine, cpu=cpu)
+        sums[cpu] = int(answer(one, machine_of(engine, cpu=cpu)).int_repr()[0, 0])
+    assert sums.pop("") == (130 if layers.VNNI else 128) and set(sums.values()) <= {128}
 
 
 def test_saturation_is_named_by_vnni() -> None:
@@ -178,7 +212,5 @@ def test_what_does_not_fit() -> None:
         qlearn.linear(X, W, np.zeros(5), 0.5, 0)
     with pytest.raises(ValueError, match="weight must have zero point 0 on the engine onednn, got 3"):
         qlearn.linear(X, QTensor(w, 0.1, 3, "qint8"), None, 0.5, 0, machine=Machine("onednn", "AVX2", 1))
-    with pytest.raises(NotImplementedError, match="AVX-512 without VNNI"):
-        qlearn.linear(X, W, None, 0.5, 0, machine=Machine("onednn", "AVX512", 1, vnni=False))
     with pytest.raises(TypeError, match="machine must be a Machine or None"):
         qlearn.linear(X, W, None, 0.5, 0, machine="x86")  # type: ignore[arg-type]

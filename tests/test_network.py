@@ -22,8 +22,7 @@ CAPABILITY = "AVX512" if "avx512f" in layers.cpu_flags() else "AVX2"
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:
-    if not layers.known(request.param):
-        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
+    layers.need(request.param)
     return str(request.param)
 
 
@@ -64,6 +63,18 @@ def test_operators(engine: str) -> None:
         compared, differing, notes = found[name]
         counted(compared, differing)
         assert compared > 500 and differing == 0 and not notes, (name, found[name])
+
+
+@pytest.mark.torch
+def test_random_chains(engine: str, rng: np.random.Generator) -> None:
+    """Layers behind one another in any order, joined with their inputs or not, on one thread and two."""
+    for threads in (1, 2):
+        seed = int(rng.integers(2**31))
+        for words, compared, differing, notes in ask(
+            CAPABILITY, network_models.random_chains, seed, 5, engine=engine, threads=threads
+        ):
+            counted(compared, differing)
+            assert compared > 500 and differing == 0 and not notes, (seed, words, differing, notes)
 
 
 @pytest.mark.torch

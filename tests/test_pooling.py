@@ -35,6 +35,44 @@ def test_live(capability: str, engine: str, name: str, rng: np.random.Generator)
     assert_equal(name, engine, capability, rng, draws)
 
 
+# Every sum that n codes can have: each is one channel, in vectors or after them
+
+AVERAGES = (("avg_pool2d", lambda n: ((1, n),)), ("adaptive_avg_pool2d", lambda n: (1,)), ("mean", lambda n: ((2, 3),)))
+
+
+def every_sum(n: int, channels: int) -> Any:
+    """(N, channels, 1, n): n codes for each sum from 0 to 255 * n; channels 0 puts all of them in one image."""
+    sums = np.arange(255 * n + 1)
+    codes = (sums[:, None] // n + (np.arange(n) < sums[:, None] % n)).astype(np.uint8)
+    return np.resize(codes, (-(-len(sums) // (channels or len(sums))), channels or len(sums), 1, n))
+
+
+def averages(n: int, scale: float, zero_point: int, channels: int, layout: str) -> list[Any]:
+    """PyTorch's of every sum."""
+    import torch
+
+    q = torch._make_per_tensor_quantized_tensor(torch.from_numpy(every_sum(n, channels)), scale, zero_point)
+    last = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    x, calls = q.contiguous(memory_format=last), {"mean": torch.mean}
+    found = [calls.get(name, getattr(torch.nn.functional, name, None))(x, *args(n)) for name, args in AVERAGES]
+    return [out.int_repr().numpy() for out in found]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("engine", ["x86", "qnnpack"])
+def test_every_sum(capability: str, engine: str) -> None:
+    machine = Machine(engine, capability, 1)
+    for n in (2, 6, 14, 26):
+        for zero_point, scale in ((3, 0.05), (128, 0.037)):
+            for channels, layout in ((0, "channels_last"), (5, "channels_last"), (5, "contiguous")):
+                draw = (n, scale, zero_point, channels, layout)
+                x = QTensor(arranged(every_sum(n, channels), layout), scale, zero_point, "quint8")
+                theirs = ask(capability, averages, *draw, engine=engine)
+                for (name, args), codes in zip(AVERAGES, theirs, strict=True):
+                    ours = getattr(qlearn, name)(x, *args(n), machine=machine).int_repr()
+                    compare(f"{name} of every sum", ours, codes, (engine, capability, *draw))
+
+
 # Recordings, and wrong steps that they tell from the right ones
 
 

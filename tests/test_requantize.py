@@ -1,5 +1,6 @@
 """requantize.py: each step of each engine is needed; the engines differ."""
 
+import functools
 import inspect
 from types import ModuleType
 from typing import Any
@@ -8,19 +9,21 @@ import numpy as np
 import pytest
 
 import layers
-from layers import answer, machine_of
+from drawn_layers import Layer, draw_conv, draw_linear
+from layers import differing, machine_of
 from oracle import ask
 from qlearn import Machine, accumulate, conv, requantize
 
 HALF_AWAY = "np.sign(y) * np.floor(np.abs(y) + np.float32(0.5))"
-FACTORS = "_twice_inverted(x_scale)", "w_scale.astype(np.float32)"
+PRODUCT = "_twice_inverted(x_scale) * w_scale.astype(np.float32)"
+TOGETHER = f"acc.astype(np.float32) * ({PRODUCT})"
+APART = "(acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32)"
 ZERO_POINT_FIRST = (
     "np.clip(cvtps2dq(y), low - zero_point, 255 - zero_point) + zero_point",
     "np.clip(cvtps2dq(y + np.float32(zero_point)), low, 255)",
 )
-PRODUCT = " * ".join(FACTORS)
 
-# engine, whether the layers are convolutions; a step of requantize.py, and a wrong form of it
+# a function of requantize.py; a step of it or of its helpers, and a wrong form
 MUTANTS = [
     ("fbgemm", "fma(bias, reciprocal(t), a) if", "a + bias / t if"),
     ("fbgemm", "fma(bias, reciprocal(t), a) if", "a + bias * reciprocal(t) if"),
@@ -41,27 +44,38 @@ MUTANTS = [
     ("qnnpack", "np.float32(x_scale)) * reciprocal(scale)", "(np.float32(x_scale) * reciprocal(scale)))"),
     ("qnnpack", *ZERO_POINT_FIRST),
     ("qnnpack", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
-    ("onednn", f"* ({PRODUCT}) + bias", "* _twice_inverted(x_scale) * w_scale.astype(np.float32) + bias"),
-    ("onednn", f"* ({PRODUCT}) + bias", "* (np.float32(x_scale) * w_scale.astype(np.float32)) + bias"),
-    (
-        "onednn",
-        f"acc.astype(np.float32) * ({PRODUCT}) + bias",
-        f"fma(acc.astype(np.float32), {PRODUCT}, bias)",
+    ("onednn_vnni", APART, TOGETHER),
+    ("onednn_vnni", f"{APART} + bias", "fma(acc.astype(np.float32) * _twice_inverted(x_scale), w_scale, bias)"),
+    ("onednn_vnni", "_twice_inverted(x_scale)", "np.float32(x_scale)"),
+    ("onednn_avx2", TOGETHER, APART),
+    ("onednn_avx2", f"* ({PRODUCT}) + bias", "* (np.float32(x_scale) * w_scale.astype(np.float32)) + bias"),
+    ("onednn_avx2", f"acc.astype(np.float32) * ({PRODUCT}) + bias", f"fma(acc.astype(np.float32), {PRODUCT}, bias)"),
+    *(
+        (function, right, wrong)
+        for function in ("onednn_vnni", "onednn_avx2")
+        for right, wrong in (
+            ("* reciprocal(_twice_inverted(scale))", "/ _twice_inverted(scale)"),
+            ("* reciprocal(_twice_inverted(scale))", "* reciprocal(scale)"),
+            ("add_then_round(y, zero_point)", "np.rint(y) + np.float32(zero_point)"),
+            ("add_then_round(y, zero_point)", "np.rint(y.astype(float) + zero_point)"),
+            ("_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
+            ("else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
+            ("np.fmax(y, np.float32(0)) if relu else y", "y"),
+        )
     ),
-    ("onednn", "* reciprocal(_twice_inverted(scale))", "/ _twice_inverted(scale)"),
-    ("onednn", "* reciprocal(_twice_inverted(scale))", "* reciprocal(scale)"),
-    ("onednn", "add_then_round(y, zero_point)", "np.rint(y) + zero_point"),
-    ("onednn", "add_then_round(y, zero_point)", "np.rint(y.astype(float) + zero_point)"),
-    ("onednn", "_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
-    ("onednn", "else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
-    ("onednn", "np.fmax(y, np.float32(0)) if relu else y", "y"),
-    ("grouped", "/ _twice_inverted(scale)", "* reciprocal(_twice_inverted(scale))"),
-    (
-        "grouped",
-        "(acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale",
-        f"acc.astype(np.float32) * ({PRODUCT})",
-    ),
+    ("onednn_gemm", TOGETHER, APART),
+    ("onednn_gemm", "* reciprocal(_twice_inverted(scale))", "/ _twice_inverted(scale)"),
+    ("onednn_reference", "/ _twice_inverted(scale)", "* reciprocal(_twice_inverted(scale))"),
+    ("onednn_reference", APART, TOGETHER),
 ]
+ASKED = {  # a function of requantize.py -> the engine that uses it, on which CPU
+    "fbgemm": ("fbgemm", ""),
+    "qnnpack": ("qnnpack", ""),
+    "onednn_vnni": ("onednn", "" if layers.VNNI else "AVX512"),
+    "onednn_avx2": ("onednn", "AVX2"),
+    "onednn_gemm": ("onednn", "" if layers.VNNI else "AVX512"),
+    "onednn_reference": ("onednn", "AVX2"),
+}
 
 
 def mutated(right: str, wrong: str) -> ModuleType:
@@ -73,83 +87,85 @@ def mutated(right: str, wrong: str) -> ModuleType:
     return module
 
 
-def batch(kind: str) -> list[layers.Layer]:
-    """The same layers each time: linear ones, or convolutions in groups for which oneDNN has no kernel."""
+def batch(function: str) -> list[Layer]:
+    """The same layers each time: linear ones, or convolutions for which oneDNN has the kernel."""
     rng = np.random.default_rng(5)
-    if kind == "grouped":
-        drawn = [layers.conv(rng, 2, bits=7, symmetric=True, kind="grouped") for _ in range(60)]
+    engine, cpu = ASKED[function]
+    if function not in ("onednn_gemm", "onednn_reference"):
+        symmetric = engine == "onednn"
+        return [draw_linear(rng, (99, 2 + i % 9), 40, bits=7, symmetric=symmetric) for i in range(300)]
+    n, kind = (3, "depthwise") if function == "onednn_gemm" else (2, "grouped")
+    where = layers.machines_to_draw_for(engine, cpu)
+    drawn = [draw_conv(rng, n, *where, bits=7, symmetric=True, kind=kind) for _ in range(240 // n)]
+    if function == "onednn_reference":
         return [layer for layer in drawn if layer.weight.shape[1] % 4]
-    return [layers.linear(rng, (99, 2 + i % 9), 40, bits=7, symmetric=kind == "onednn") for i in range(300)]
+    shape = [layer for layer in drawn if layer.weight.shape[0] == layer.geometry[3]]
+    return [layer._replace(geometry=([1] * 3, [2] * 3, [2] * 3, layer.geometry[3])) for layer in shape]
 
 
-@pytest.fixture(scope="module")
-def pytorch() -> dict[str, Any]:
-    """PyTorch's answers to each batch, and the batch."""
-    kinds = ("fbgemm", "qnnpack", "onednn", "grouped")
-    found = {}
-    for kind in kinds:
-        drawn = batch(kind)
-        engine = "onednn" if kind == "grouped" else kind
-        found[kind] = drawn, [codes for codes, _ in ask("DEFAULT", layers.torch_answers, drawn, engine=engine)]
-    return found
+@functools.cache
+def pytorch(function: str) -> tuple[list[Layer], list[Any]]:
+    """A batch, and PyTorch's answers."""
+    engine, cpu = ASKED[function]
+    drawn = batch(function)
+    return drawn, ask("DEFAULT", layers.torch_answers, drawn, engine=engine, cpu=cpu)
 
 
-def differing(kind: str, pytorch: dict[str, Any]) -> int:
+def wrong_outputs(function: str) -> int:
     """How many integers of the batch differ from PyTorch's."""
-    machine = machine_of("onednn" if kind == "grouped" else kind, "DEFAULT")
-    pairs = zip(*pytorch[kind], strict=True)
-    return sum(int((answer(layer, machine).int_repr() != codes).sum()) for layer, codes in pairs)
+    engine, cpu = ASKED[function]
+    return differing(*pytorch(function), machine_of(engine, cpu=cpu))
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("kind", ["fbgemm", "qnnpack", "onednn", "grouped"])
-def test_right_steps(kind: str, pytorch: dict[str, Any]) -> None:
-    if kind in ("onednn", "grouped") and not layers.known("onednn"):
-        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
-    assert differing(kind, pytorch) == 0
+@pytest.mark.parametrize("function", ASKED)
+def test_right_steps(function: str) -> None:
+    layers.need(*ASKED[function])
+    assert wrong_outputs(function) == 0
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("kind", "right", "wrong"), MUTANTS)
-def test_step_is_needed(
-    kind: str, right: str, wrong: str, pytorch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("function", "right", "wrong"), MUTANTS)
+def test_step_is_needed(function: str, right: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's integers tell each wrong step from the right one."""
-    if kind in ("onednn", "grouped") and "avx512f" in layers.cpu_flags():
-        pytest.skip("these are the steps of oneDNN's kernels for AVX2")
-    wrong_module = mutated(right, wrong)
-    for name in requantize.__all__:
-        monkeypatch.setattr(requantize, name, getattr(wrong_module, name))
-    assert differing(kind, pytorch) > 0
+    layers.need(*ASKED[function])
+    monkeypatch.setattr(requantize, function, getattr(mutated(right, wrong), function))
+    if "w_scale.ndim" in right or "reciprocal(reciprocal" in right:
+        monkeypatch.setattr(requantize, "onednn_linear_scale", mutated(right, wrong).onednn_linear_scale)
+    assert wrong_outputs(function) > 0
+
+
+SATURATING = [  # engine, CPU, dimensions and kind of the convolutions, how their products pair
+    *(("fbgemm", "AVX2", 2, "any", "taps"), ("fbgemm", "AVX512", 2, "any", "taps")),
+    *(("fbgemm", "", 2, "depthwise", "taps"), ("onednn", "AVX512", 3, "depthwise", "taps inside")),
+    *(("onednn", "AVX2", 2, "any", "channels"), ("onednn", "AVX512", 2, "any", "channels")),
+]
 
 
 @pytest.mark.torch
-@pytest.mark.skipif(layers.VNNI, reason="this CPU does not saturate")
-@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
-def test_saturation_is_needed(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("engine", "cpu", "n", "kind", "pairs"), SATURATING)
+def test_saturation_is_needed(
+    engine: str, cpu: str, n: int, kind: str, pairs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exact sums, another pairing and another padding differ from PyTorch where codes take all 8 bits."""
-    if not layers.known(engine):
-        pytest.skip("oneDNN's kernels for AVX-512 without VNNI are not modelled")
+    layers.need(engine, cpu)
     rng = np.random.default_rng(5)
-    drawn = [layers.conv(rng, 2, bits=8, symmetric=True) for _ in range(20)]
-    theirs = [codes for codes, _ in ask("DEFAULT", layers.torch_answers, drawn, engine=engine)]
-
-    def wrong() -> int:
-        ours = [answer(layer, machine_of(engine, "DEFAULT")).int_repr() for layer in drawn]
-        return sum(int((a != b).sum()) for a, b in zip(ours, theirs, strict=True))
-
-    assert wrong() == 0
+    where = layers.machines_to_draw_for(engine, cpu)
+    drawn = [draw_conv(rng, n, *where, bits=8, symmetric=True, kind=kind) for _ in range(20)]
+    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine=engine, cpu=cpu)
+    machine = machine_of(engine, cpu=cpu)
+    assert differing(drawn, theirs, machine) == 0
     with monkeypatch.context() as patch:
         patch.setattr(conv, "saturation_loss", lambda x, w: accumulate.saturation_loss(x, w) * 0)
-        assert wrong() > 0
+        assert differing(drawn, theirs, machine) > 0
     with monkeypatch.context() as patch:  # pairs shifted by one
         patch.setattr(conv, "saturation_loss", lambda x, w: accumulate.saturation_loss(x[..., 1:], w[:, 1:]))
-        assert wrong() > 0
-    with monkeypatch.context() as patch:  # fbgemm's padding and pairs for onednn, and the other way round
-        other = {"fbgemm": "channels", "onednn": "taps"}[engine]
-        right = conv.loss
-        patch.setattr(conv, "loss", lambda x, weight, g, pairs: right(x, weight, g, other))
-        assert wrong() > 0
+        assert differing(drawn, theirs, machine) > 0
+    right = conv.loss
+    for other in {"taps", "taps inside", "channels"} - {pairs}:
+        with monkeypatch.context() as patch:
+            patch.setattr(conv, "loss", lambda x, weight, g, _, other=other: right(x, weight, g, other))
+            assert differing(drawn, theirs, machine) > 0, other
 
 
 def test_engines_differ() -> None:
@@ -179,6 +195,7 @@ def test_products_that_int32_does_not_hold() -> None:
         (requantize.qnnpack, [0, 0]),
         (requantize.onednn_vnni, [255, 0]),
         (requantize.onednn_avx2, [255, 0]),
+        (requantize.onednn_gemm, [255, 0]),
         (requantize.onednn_reference, [255, 0]),
     ):
         assert f(acc, zeros, 1.0, one, 1e-12, 7, relu=False).tolist() == [expected]

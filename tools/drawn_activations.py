@@ -10,6 +10,7 @@ import operators
 import qlearn
 from operators import Answer, Case, Operator, answer
 from qlearn import Machine
+from qlearn.affine import DTYPES
 
 Generator = np.random.Generator
 Numbers = Callable[[Generator, str, float], tuple[Any, ...]]  # rng, dtype, scale of x -> arguments
@@ -176,6 +177,28 @@ def _elu(x: Any, scale: float, zero_point: int, alpha: float) -> Any:
     return torch.ops.quantized.elu(x, scale, zero_point, alpha)
 
 
+def draw_prelu(rng: Generator, *, dtype: str | None = None, n: int = 0, layout: str = "") -> Case:
+    """A tensor, one slope or one for each channel, scale and zero point; the scale of slopes reaches 1 as a rule."""
+    case = draw(rng, result, dtype=dtype, n=n, layout=layout)
+    (x,) = case.operands
+    name = next(name for name, kind in DTYPES.items() if kind == x.flat.dtype)
+    channels = x.shape[1] if len(x.shape) > 1 and rng.random() < 0.6 else 1
+    slopes = (operators.codes(rng, channels, name), (channels,), (1,))
+    own = (float(rng.choice(np.array([1 / 128, 0.01, 0.1, 0.003]))), operators.zero_point(rng, name))
+    return Case((x, operators.Operand(*slopes, *own)), case.args)
+
+
+def _prelu_torch(case: Case) -> Answer:
+    import torch
+
+    return answer(torch.ops.quantized.prelu(*(t.torch() for t in case.operands), *case.args))
+
+
+def _prelu_qlearn(case: Case, machine: Machine) -> Answer:
+    x, weight = (t.qtensor() for t in case.operands)
+    return answer(qlearn.prelu(x, weight, *case.args, machine=machine))
+
+
 def operator(name: str, torch: Callable[..., Any], numbers: Numbers = nothing, scale_of: Scale = any_scale) -> Operator:
     """PyTorch's function beside qlearn's of the given name."""
 
@@ -198,5 +221,6 @@ ACTIVATIONS: dict[str, Operator] = {
     "sigmoid": operator("sigmoid", _sigmoid, maybe_result),
     "tanh": operator("tanh", _tanh, scale_of=scale_of_tanh),
     "elu": operator("elu", _elu, result_and_alpha),
+    "prelu": Operator(draw_prelu, _prelu_torch, _prelu_qlearn),
 }
 """A name -> its line of the conformance table."""

@@ -65,10 +65,14 @@ def _windows(rng: Generator, image: Operand) -> tuple[Any, ...]:
 
 
 def draw_max(rng: Generator, **options: Any) -> Case:
-    """An image and windows, dilated or not."""
+    """An image and windows, dilated or not; padding now and then as wide as half of the dilated kernel."""
     image = draw_image(rng, **options)
+    kernel, stride, padding = _windows(rng, image)
     dilation = _sides(rng, 3) if rng.random() < 0.4 else 1
-    return Case((image,), (*_windows(rng, image), dilation, bool(rng.random() < 0.3)))
+    if dilation != 1 and rng.random() < 0.4:
+        each = [v if isinstance(v, tuple) else (v, v) for v in (kernel, dilation)]
+        padding = tuple(((k - 1) * d + 1) // 2 for k, d in zip(*each, strict=True))
+    return Case((image,), (kernel, stride, padding, dilation, bool(rng.random() < 0.3)))
 
 
 def draw_average(rng: Generator, **options: Any) -> Case:
@@ -284,16 +288,17 @@ def _qlearn(name: str, case: Case, machine: Machine) -> Answer:
     return everything(getattr(qlearn, name)(case.operands[0].qtensor(), *case.args, machine=machine))
 
 
-def _line(name: str, draw: Any, *, elementwise: bool = True) -> Operator:
-    return Operator(draw, partial(_torch, name), partial(_qlearn, name), elementwise=elementwise)
+def _line(name: str, draw: Any, part: float = 1.0) -> Operator:
+    """Copies into another memory format have AVX-512 kernels, so none is ``elementwise``."""
+    return Operator(draw, partial(_torch, name), partial(_qlearn, name), part, elementwise=False)
 
 
 POOLING: dict[str, Operator] = {
-    "max_pool1d": _line("max_pool1d", draw_row),
+    "max_pool1d": _line("max_pool1d", draw_row, 0.2),
     "max_pool2d": _line("max_pool2d", draw_max),
-    "avg_pool2d": _line("avg_pool2d", draw_average, elementwise=False),
+    "avg_pool2d": _line("avg_pool2d", draw_average, 0.3),
     "adaptive_avg_pool2d": _line("adaptive_avg_pool2d", draw_adaptive),
-    "mean": Operator(draw_mean, _mean_torch, partial(_qlearn, "mean"), part=0.1, elementwise=False),
+    "mean": Operator(draw_mean, _mean_torch, partial(_qlearn, "mean"), 0.05, elementwise=False),
     "interpolate": _line("interpolate", draw_interpolation),
-    "shapes": Operator(draw_shape, _shape_torch, _shape_qlearn),
+    "shapes": Operator(draw_shape, _shape_torch, _shape_qlearn, elementwise=False),
 }

@@ -23,6 +23,7 @@ from qlearn.machine import Machine
 from qlearn.mean import mean
 from qlearn.network import Network
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
+from qlearn.prelu import prelu
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 from qlearn.shapes import (
     channel_shuffle,
@@ -81,6 +82,7 @@ __all__ = [
     "mul_scalar_relu",
     "observers",
     "permute",
+    "prelu",
     "quantize_per_channel",
     "quantize_per_tensor",
     "relu",

@@ -126,7 +126,7 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps]:
     kernels = machine.engine
     if is_linear:
         kernels = "fbgemm" if kernels == "x86" else kernels
-        kernels = kernels.replace("onednn", "onednn_vnni" if machine.vnni else "onednn_avx2")
+        kernels = kernels.replace("onednn", "onednn_vnni" if machine.avx512 else "onednn_avx2")
         saturates = not machine.vnni and kernels != "qnnpack"
     else:
         kernel = kernel_of(machine, weight, g)

@@ -122,9 +122,10 @@ def hardswish(x: QTensor, scale: float, zero_point: int, *, machine: Machine | N
 def hardsigmoid(x: QTensor, *, machine: Machine | None = None) -> QTensor:
     """min(max(x + 3, 0), 6) / 6 in float32: torch.nn.functional.hardsigmoid (Chapter 11).
 
-    The result's scale is 1/256 and its zero point 0 for quint8, -128 for qint8; 1/2**32 and 0 for qint32. Dequantized
-    and quantized as in ``add``; by the engine qnnpack, quint8 as in ``hardswish``. Source: ``qhardsigmoid.cpp``;
-    ``QuantizedOpKernels.cpp`` qhardsigmoid_kernel; QNNPACK ``hardsigmoid.c``.
+    The result's scale is 1/256 and its zero point 0 for quint8, -128 for qint8; 1/2**32 and 0 for qint32, so that one
+    half and more become the largest code. Dequantized and quantized as in ``add``; by the engine qnnpack, quint8 as in
+    ``hardswish``. Source: ``qhardsigmoid.cpp``; ``QuantizedOpKernels.cpp`` qhardsigmoid_kernel; QNNPACK
+    ``hardsigmoid.c``.
 
     Args, returns, raises: as ``hardswish``, without scale and zero_point.
     """
@@ -353,12 +354,10 @@ def _each(
         return saturate(quantize(real, factor, zero_point), q.dtype)
 
     codes = x.int_repr()
-    out = laid_out(np.empty(x.shape, codes.dtype), strides)
-    paths = machine.path_map(x.shape, strides, x.strides, block=BLOCKS[x.dtype])
+    tails = machine.path_map(x.shape, strides, x.strides, block=BLOCKS[x.dtype]) == TAIL
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for path in (BODY, TAIL):
-            here = paths == path
-            out[here] = _on_path(kernel, path, codes[here])
+        out = laid_out(_on_path(kernel, BODY, codes), strides)
+        out[tails] = _on_path(kernel, TAIL, codes[tails])
     return QTensor(out, scale, zero_point, x.dtype)
 
 
@@ -366,7 +365,7 @@ def _on_path(kernel: Callable[[int, Codes], Codes], path: int, q: Codes) -> Code
     """kernel(path, q); of 8-bit codes looked up in a table of 256."""
     if q.itemsize > 1:
         return kernel(path, q)
-    return kernel(path, np.arange(256, dtype=np.uint8).view(q.dtype))[q.view(np.uint8)]
+    return np.take(kernel(path, np.arange(256, dtype=np.uint8).view(q.dtype)), q.view(np.uint8))
 
 
 # Arguments

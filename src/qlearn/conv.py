@@ -209,12 +209,12 @@ def _conv(
 def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints:
     """What 16-bit saturation takes from the sums (``accumulate.saturation_loss``), shape (N, *out, M).
 
-    Pairs of taps, FBGEMM's, are neighbours among all (tap, channel) with the channel fastest, and x is padded with its
-    zero point. Pairs of channels, oneDNN's, are neighbours at one tap, and x is padded with nothing.
+    Pairs of taps are neighbours among all (tap, channel) with the channel fastest; FBGEMM pads x with its zero point,
+    oneDNN with nothing. Pairs of channels are neighbours at one tap.
     """
-    codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point()
+    codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point() if pairs == "taps" else 0
     if pairs == "channels":
-        codes, w, fill = even(codes, g.groups), even(w, 1), 0
+        codes, w = even(codes, g.groups), even(w, 1)
     lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g.groups))
     return np.moveaxis(lost, 0, 1).reshape(x.shape[0], *g.out, weight.shape[0])
 

@@ -152,7 +152,7 @@ def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
             x = np.where(x < 0, np.float32(0), x)
         return saturate(quantize(x, inverse, zero_point), qa.dtype)
 
-    return QTensor(_each(sum_of, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype)
+    return QTensor(each_pair(sum_of, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype)
 
 
 def _real(dequantize: Dequantize, t: QTensor, codes: Codes) -> Floats:
@@ -224,7 +224,7 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
         return np.maximum(codes, codes.dtype.type(zero_point)) if relu else codes
 
     strides = dense_strides(shape, channels_last=channels_last)
-    return QTensor(_each(product_of, a, b, shape, strides, machine), scale, zero_point, a.dtype)
+    return QTensor(each_pair(product_of, a, b, shape, strides, machine), scale, zero_point, a.dtype)
 
 
 # Both
@@ -232,7 +232,7 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
 Kernel = Callable[[int, Codes, Codes], Codes]
 
 
-def _each(kernel: Kernel, a: QTensor, b: QTensor, shape: Shape, strides: Shape, machine: Machine) -> Codes:
+def each_pair(kernel: Kernel, a: QTensor, b: QTensor, shape: Shape, strides: Shape, machine: Machine) -> Codes:
     """Compute every element on the path that it lies on; codes of the given shape and strides."""
     inputs = [broadcast_strides(t.int_repr(), shape) for t in (a, b)]
     paths = machine.path_map(shape, strides, *inputs, block=BLOCKS[a.dtype])

@@ -60,7 +60,7 @@ def interpolate(
         machine: whose arithmetic; None is ``Machine.default()``.
 
     Returns:
-        A QTensor of shape (N, C, *size), laid out as ``max_pool2d``'s.
+        A QTensor of shape (N, C, H_out, W_out), laid out as ``max_pool2d``'s.
 
     Raises:
         TypeError: x is not a QTensor, a size is not an integer, a scale factor not a number, machine not a Machine.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qlearn.affine import QTensor
-from qlearn.linear import check_onednn, check_symmetric, w_zero_points
+from qlearn.linear import check_symmetric, w_zero_points
 from qlearn.machine import Machine
 from qlearn.windows import Geometry
 
@@ -24,7 +24,7 @@ class Kernel:
     steps: str
     """A function of ``qlearn.requantize``."""
     pairs: str = ""
-    """``channels`` at each tap; or all ``taps``, with the channels within a tap; or none: sums are exact."""
+    """Of "channels" at each tap; of "taps", or only "taps inside" x, the channels within a tap; "" for exact sums."""
 
 
 def kernel_of(machine: Machine, weight: QTensor, g: Geometry) -> Kernel:
@@ -42,11 +42,10 @@ def kernel_of(machine: Machine, weight: QTensor, g: Geometry) -> Kernel:
     if engine == "qnnpack":
         return Kernel("qnnpack")
     if engine == "fbgemm":
-        shape.check_fbgemm(16 if machine.vnni or machine.capability == "AVX512" else 8)
+        shape.check_fbgemm(16 if machine.avx512 else 8)
         return Kernel("fbgemm", "taps" if shape.fbgemm_depthwise or not machine.vnni else "")
     check_symmetric(weight)
-    check_onednn(machine)
-    return shape.onednn_avx512() if machine.vnni else shape.onednn_avx2()
+    return shape.onednn_avx512(machine.vnni) if machine.avx512 else shape.onednn_avx2()
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,6 @@ class Shape:
     into: int
     out_of: int
     g: Geometry
-
-    @property
-    def depthwise(self) -> bool:
-        """One channel a group, in and out."""
-        return self.into == self.out_of == 1 < self.g.groups
 
     # FBGEMM
 
@@ -110,47 +104,65 @@ class Shape:
             return Kernel("onednn_avx2", "channels")
         return Kernel("onednn_reference")
 
-    def onednn_avx512(self) -> Kernel:
-        """oneDNN on a CPU with AVX-512 and VNNI: one order of steps, but for the kernel that multiplies matrices.
+    def onednn_avx512(self, vnni: bool) -> Kernel:
+        """oneDNN on a CPU with AVX-512: one order of steps, but for the kernel that multiplies matrices.
 
-        That one convolves depthwise with dilation in three dimensions. Source: ``cpu_convolution_list.cpp``,
-        ``jit_brdgmm_dw_conv.cpp``, ``jit_brgemm_conv_utils.cpp``, ``jit_avx512_core_x8s8s32x_conv_kernel.cpp``.
+        That one convolves depthwise in three dimensions, with VNNI only if dilated; in one or two, nothing saturates.
+        Source: ``cpu_convolution_list.cpp``, ``jit_brdgmm_dw_conv.cpp``, ``jit_brgemm_conv_utils.cpp``,
+        ``jit_avx512_core_x8s8s32x_conv_kernel.cpp``.
         """
-        if self.depthwise:
-            return Kernel("onednn_gemm" if len(self.g.kernel) == 3 and set(self.g.dilation) != {1} else "onednn_vnni")
+        if self.into == self.out_of == 1 < self.g.groups:
+            if len(self.g.kernel) < 3 or (vnni and set(self.g.dilation) == {1}):
+                return Kernel("onednn_vnni")
+            return Kernel("onednn_gemm", "" if vnni else "taps inside")
         if self.g.groups == 1 or self.into > 16 or self.into % 4 or self.out_of % 4:
-            self.check_brgemm()
-        return Kernel("onednn_vnni")
+            self.check_brgemm(vnni)
+        return Kernel("onednn_vnni", "" if vnni else "channels")
 
-    def check_brgemm(self) -> None:
-        """Refuse the shapes for which oneDNN's matrix kernels for AVX-512 read memory that nobody wrote, or crash.
+    def check_brgemm(self, vnni: bool) -> None:
+        """Refuse the shapes for which oneDNN's matrix kernels for AVX-512 use memory that is not theirs, or crash.
 
-        With one channel a group they lay the taps of a row side by side, or all taps of a window (is_relo_wi,
-        is_relo_whi); windows in the padding have no sums of weights (get_comp_offset).
+        For one channel a group they lay the taps of a row side by side, or all taps of a window (try_relo_wi,
+        try_relo_whi); in groups, or from a copy of x (exec_trans), another kernel follows where their buffers are too
+        large for the tensors (init_scratchpad).
         """
-        g, hidden = self.g, windows_in_padding(self.g)
+        g, n, hidden = self.g, len(self.g.kernel), windows_in_padding(self.g)
+        by_window = self.into == 1 and n == 2 and set(g.dilation) == {1} and g.kernel[0] > 1 and g.out[1] > 4
+        by_row = self.into == 1 and g.dilation[-1] == 1 < g.kernel[-1]
+        fault = "oneDNN's kernel uses memory that is not its own otherwise"
         if hidden[-1] == g.out[-1]:
             raise NotImplementedError(
-                f"padding must leave a window that sees x along the last dimension on oneDNN, whose kernel reads "
-                f"outside its memory otherwise, got padding {g.padding} for lengths {g.lengths}, kernel {g.kernel}"
+                f"padding must leave a window that sees x along the last dimension, {fault}; got {g.padding} for "
+                f"lengths {g.lengths} and kernel {g.kernel}"
             )
-        if self.into != 1 or g.dilation[-1] != 1 or len(g.kernel) == 1:
-            return
-        planes = len(g.kernel) == 2 and set(g.dilation) == {1} and g.kernel[0] > 1 and g.out[1] > 4
-        if planes and hidden[0]:
+        if (by_window or by_row) and (g.groups > 1 or not vnni):
+            least = "be 1" if vnni else "be as many as the channels of x"
             raise NotImplementedError(
-                f"padding must be smaller than the kernel for one channel a group on oneDNN, whose kernel reads memory "
-                f"that nobody wrote otherwise, got padding {g.padding} and kernel {g.kernel}"
+                f"groups must {least} where one channel is convolved with kernel {g.kernel} by oneDNN with AVX-512"
+                f"{'' if vnni else ' and without VNNI'}: its kernel depends on more than the shape; got {g.groups}"
             )
-        if not planes and g.kernel[-1] > 1 and g.out[-1] == 1 == g.stride[-2] < g.stride[-1] and g.out[-2] > 1:
+        copied = (
+            g.kernel[-1] == g.out[-1] == 1
+            and (n < 3 or g.out[0] == 1)
+            and (set(g.kernel), set(g.padding)) != ({1}, {0})
+        )
+        if copied and g.groups > 1 and (self.into % 4 or self.out_of % 4):
             raise NotImplementedError(
-                f"stride must be 1 along the last dimension, where the result has length 1, for one channel a group on "
-                f"oneDNN, whose kernel reads memory that nobody wrote otherwise, got {g.stride}"
+                f"groups must be 1, or channels a group multiples of 4, where kernel and result are 1 wide on oneDNN: "
+                f"its kernel depends on more than the shape; got {g.groups} of {self.into} and {self.out_of}"
             )
-        if len(g.kernel) == 3 and g.lengths[0] == 1 < min(g.kernel[0], g.kernel[-1]):
+        if by_window and hidden[0]:
             raise NotImplementedError(
-                f"weight must have depth 1 for x of depth 1 and one channel a group on oneDNN, whose kernel reads "
-                f"memory that nobody wrote otherwise, got kernel {g.kernel}"
+                f"padding must leave x in each window of one channel, {fault}; got {g.padding} for kernel {g.kernel}"
+            )
+        if by_row and n > 1 and g.out[-1] == 1 == g.stride[-2] < g.stride[-1]:
+            raise NotImplementedError(
+                f"stride must be 1 along the last dimension for one channel and a result of width 1, {fault}; "
+                f"got {g.stride}"
+            )
+        if by_row and n == 3 and g.lengths[0] == 1 < g.kernel[0]:
+            raise NotImplementedError(
+                f"weight must have depth 1 for one channel of depth 1, {fault}; got kernel {g.kernel}"
             )
 
 

@@ -51,7 +51,6 @@ def linear(
         ValueError: shapes that do not fit, a dtype or qscheme that PyTorch does not take, scale or zero_point out of
             its range, weight zero points other than 0 on the engine onednn, on qnnpack scales whose
             x_scale * w_scale / scale is not a normal float32 number.
-        NotImplementedError: the engine onednn with AVX-512 but without VNNI.
     """
     return _linear(x, weight, bias, scale, zero_point, machine, relu=False)
 
@@ -89,7 +88,6 @@ def _linear(
     real_bias = check_bias(bias, weight.shape[0])
     if machine.engine == "onednn":
         check_symmetric(weight)
-        check_onednn(machine)
 
     rows = x.shape[:-1] if x.size or machine.engine != "onednn" else (0,)  # oneDNN flattens what is empty
     codes = x.int_repr().reshape(1, prod(rows), x.shape[-1])  # (1, B, K)
@@ -108,7 +106,7 @@ def _factor(weight: QTensor, largest: int) -> Factor:
 
 def _requantize(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
     if machine.engine == "onednn":
-        return requantize.onednn_vnni if machine.vnni else requantize.onednn_avx2
+        return requantize.onednn_vnni if machine.avx512 else requantize.onednn_avx2
     return requantize.qnnpack if machine.engine == "qnnpack" else requantize.fbgemm
 
 
@@ -147,12 +145,6 @@ def check_bias(bias: Any, channels: int) -> Floats:
     if array.shape != (channels,):
         raise ValueError(f"bias must have shape ({channels},), one number for each output channel, got {array.shape}")
     return array
-
-
-def check_onednn(machine: Machine) -> None:
-    """Refuse the kernels of oneDNN whose arithmetic is not known."""
-    if machine.capability == "AVX512" and not machine.vnni:
-        raise NotImplementedError("machine: oneDNN's kernels for AVX-512 without VNNI are not modelled yet")
 
 
 def check_symmetric(weight: QTensor) -> None:

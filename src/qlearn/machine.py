@@ -55,6 +55,11 @@ class Machine:
         if not isinstance(self.vnni, bool):
             raise TypeError(f"vnni must be True or False, got {self.vnni!r}")
 
+    @property
+    def avx512(self) -> bool:
+        """Whether the CPU has AVX-512, which FBGEMM and oneDNN use whatever the capability: with VNNI, or AVX512."""
+        return self.vnni or self.capability == "AVX512"
+
     @classmethod
     def default(cls) -> Machine:
         """PyTorch's default engine, x86, on a server CPU of the last years: AVX-512 with VNNI. Needs no torch.

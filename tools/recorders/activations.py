@@ -43,7 +43,13 @@ CASES: dict[str, tuple[Case, ...]] = {
         ("quint8", 0.0185, 239, (0.006862952310818027, 101, 1.0)),
         (*QINT32, (2.0**-28, 0, 1.0)),
     ),
+    "prelu": (
+        ("quint8", 0.08, 133, (57, 0.015, 40, 0.16, 57)),
+        ("qint8", 0.05, 3, (-20, 0.0078125, -3, 0.025, -101)),
+        (*QINT32, (-77, 0.01, 0, 7e-7, 5)),
+    ),
 }
+"""Arguments of prelu: code, scale and zero point of its one weight, then scale and zero point of the result."""
 REVEALING = [12.180890083312988, 3.8299028873443604, 11.537993431091309, 0.3400746285915375, 0.3256628215312958]
 REVEALING += [0.3049018979072571, 1.1334753036499023, 1.0423772335052490, 0.3341442048549652]
 REVEALING_CODES = [-1091018, 362308, -2561034, -165846, 555867, 548547]
@@ -56,6 +62,7 @@ WHAT = {
     "sigmoid": "torch.ops.quantized.sigmoid",
     "tanh": "torch.tanh",
     "elu": "torch.ops.quantized.elu",
+    "prelu": "torch.ops.quantized.prelu",
 }
 KEYS = {
     "qint32": "int32 (512,): codes of the qint32 tensors; of 8 bits there are all 256, in the order of their bytes",
@@ -115,6 +122,10 @@ def answer(torch: Any, name: str, case: Case, codes: npt.NDArray[Any]) -> npt.ND
         out = torch.nn.functional.hardsigmoid(x)
     elif name == "clamp":
         out = torch.ops.quantized.clamp(x, *args)
+    elif name == "prelu":
+        weight = torch.from_numpy(np.array([args[0]], codes.dtype))
+        weight = torch._make_per_tensor_quantized_tensor(weight, args[1], int(args[2]))
+        out = torch.ops.quantized.prelu(x, weight, args[3], int(args[4]))
     elif name == "leaky_relu":
         out = torch.ops.quantized.leaky_relu(x, args[0], False, args[1], int(args[2]))
     else:
