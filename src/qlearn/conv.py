@@ -12,7 +12,6 @@ from qlearn import requantize
 from qlearn.accumulate import can_saturate, saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.kernels import kernel_of
-from qlearn.layout import dense_strides, laid_out
 from qlearn.linear import check_bias, check_weight, check_x, w_scales
 from qlearn.machine import Machine
 from qlearn.windows import Geometry, accumulate, columns, geometry, matrices, windows
@@ -202,8 +201,7 @@ def _conv(
     steps = getattr(requantize, kernel.steps)
     parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
     last = requantize.in_pieces(steps, acc, *parameters, relu=relu)  # (N, *out, M)
-    codes = np.moveaxis(last, -1, 1)
-    return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, "quint8")
+    return QTensor(np.moveaxis(last, -1, 1), scale, zero_point, "quint8")  # channels_last
 
 
 def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints:
