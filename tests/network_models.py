@@ -204,6 +204,61 @@ def compare_operators(names: list[str]) -> dict[str, Any]:
     return found
 
 
+def random_chains(seed: int, many: int) -> list[tuple[str, int, int, list[str]]]:
+    """Random chains of convolutions and layers, each perhaps joined with its input: in words, then as above."""
+    import torch
+    from torch import nn
+    from torch.ao import quantization as tq
+
+    from qlearn import Network
+
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    keeping: list[Callable[[], Any]] = [
+        *(nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Dropout),
+        *(lambda: nn.ReLU(inplace=True), lambda: nn.ReLU6(inplace=True), lambda: nn.Hardtanh(inplace=True)),
+        *(lambda: nn.MaxPool2d(3, 1, 1), lambda: nn.AvgPool2d(3, 1, 1)),
+    ]
+    resizing: list[Callable[[], Any]] = [
+        *(lambda: nn.MaxPool2d(2), lambda: nn.AvgPool2d(2)),
+        *(lambda: nn.Upsample(scale_factor=1.5), lambda: nn.Upsample(size=(9, 14), mode="bilinear")),
+    ]
+
+    class Part(nn.Module):
+        def __init__(self, into: int, out_of: int) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(into, out_of, int(rng.choice([1, 3])), padding=1)
+            layers, joins = (
+                (keeping, ("", "add", "add_relu", "mul", "cat")) if rng.random() < 0.8 else (resizing, ("",))
+            )
+            self.layer, self.join = layers[int(rng.integers(len(layers)))](), str(rng.choice(joins))
+            self.joined = torch.ao.nn.quantized.FloatFunctional()
+
+        def forward(self, x: Any) -> Any:
+            x = self.conv(x)
+            y = self.layer(x)
+            if self.join == "cat":
+                return self.joined.cat([x, y], 1)
+            return getattr(self.joined, self.join)(x, y) if self.join else y
+
+    found = []
+    for _ in range(many):
+        channels = int(rng.integers(1, 10))
+        parts: list[Any] = [tq.QuantStub()]
+        x = torch.randn(int(rng.integers(1, 3)), channels, int(rng.integers(8, 20)), int(rng.integers(8, 20)))
+        for _ in range(int(rng.integers(2, 5))):
+            parts.append(Part(channels, out_of := int(rng.integers(1, 30))))
+            channels = out_of * (2 if parts[-1].join == "cat" else 1)
+        if rng.random() < 0.4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        words = f"{[(type(part.layer).__name__, part.join) for part in parts[1:]]}, {tuple(x.shape)}, {x.stride()}"
+        model = convert(nn.Sequential(*parts, tq.DeQuantStub()), x)
+        comparison = Network.from_torch(model).compare(model, x.numpy())
+        notes = [row.note for row in comparison.rows if row.note]
+        found.append((words, comparison.compared, comparison.differing, notes))
+    return found
+
+
 def several_outputs() -> tuple[Any, Any]:
     """What the network returns and what the model does, as arrays."""
     import torch

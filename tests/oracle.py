@@ -76,11 +76,11 @@ def dispatch_unavailable(capability: str) -> str | None:
 @functools.cache
 def other_library() -> str | None:
     """Why the C library's expm1f and tanhf are not those that ``qlearn.exponential`` has, or None."""
-    expm1f = ctypes.CDLL(None).expm1f
+    expm1f = ctypes.CDLL("libm.so.6").expm1f
     expm1f.argtypes, expm1f.restype = [ctypes.c_float], ctypes.c_float
     if expm1f(1.0) == float(np.float32(1.7182817)):  # rounded correctly: 1.7182819
         return None
-    return f"this C library, {' '.join(platform.libc_ver())}, has another expm1f and tanhf than glibc up to 2.40"
+    return f"this C library, {' '.join(platform.libc_ver())}, has another expm1f and tanhf than glibc 2.36"
 
 
 def start() -> None:

@@ -66,6 +66,18 @@ def test_operators(engine: str) -> None:
 
 
 @pytest.mark.torch
+def test_random_chains(engine: str, rng: np.random.Generator) -> None:
+    """Layers behind one another in any order, joined with their inputs or not, on one thread and two."""
+    for threads in (1, 2):
+        seed = int(rng.integers(2**31))
+        for words, compared, differing, notes in ask(
+            CAPABILITY, network_models.random_chains, seed, 5, engine=engine, threads=threads
+        ):
+            counted(compared, differing)
+            assert compared > 500 and differing == 0 and not notes, (seed, words, differing, notes)
+
+
+@pytest.mark.torch
 def test_several_outputs() -> None:
     for ours, theirs in zip(*ask("DEFAULT", network_models.several_outputs), strict=True):
         assert np.array_equal(ours, theirs)

@@ -458,7 +458,9 @@ def _dtype(dtype: Any) -> str:
 
 
 def _two(op: str) -> Callable[..., Call]:
-    def entry(qa: Any, qb: Any, scale: Any, zero_point: Any) -> Call:
+    def entry(qa: Any, qb: Any, scale: Any = None, zero_point: Any = None) -> Call:
+        if isinstance(qb, (int, float)) and scale is None:  # the overload Scalar
+            return _scalar(op.replace("_relu", "") + "_scalar" + ("_relu" if op.endswith("_relu") else ""))(qa, qb)
         return Call(op, (qa, qb), {"scale": float(scale), "zero_point": int(zero_point)})
 
     return entry
