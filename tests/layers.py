@@ -29,7 +29,7 @@ def torch_answers(layers: list[Layer]) -> list[Any]:
 def machine_of(engine: str, capability: str = "DEFAULT", threads: int = 1, cpu: str = "") -> Machine:
     """The machine that runs the tests, or the lesser one that ``oracle.ask`` makes of it."""
     if cpu:
-        return Machine(engine, "AVX512" if cpu == "AVX512" else capability, threads, vnni=False)
+        return Machine(engine, cpu, threads, vnni=False)
     named = "AVX512" if "avx512f" in cpu_flags() and not VNNI else capability
     return Machine(engine, named, threads, vnni=VNNI)
 
@@ -70,4 +70,4 @@ def differing(layers: list[Layer], theirs: list[Any], machine: Machine) -> int:
 def recorded_machine(name: str, capability: str, engine: str) -> Machine:
     """The machine on which PyTorch's outputs were recorded."""
     source = recordings.manifest()[name]["capabilities"][capability]
-    return Machine(engine, capability.upper(), 1, vnni="avx512_vnni" in source["cpu"])
+    return Machine(engine, source["capability"], 1, vnni="avx512_vnni" in source["cpu"])
