@@ -232,6 +232,16 @@ def test_depthwise_saturates_with_vnni_too() -> None:
         assert (out.int_repr()[0, :, 1, 1] == expected).all(), engine
 
 
+def test_the_padding_saturates_too() -> None:
+    """FBGEMM pads with the zero point: 255 * 127 + 255 * 127 is cut to 32,767 where every code is 0."""
+    w = np.zeros((8, 1, 3, 3), int)
+    w[:, 0, 0, :2] = 127
+    x = QTensor(np.zeros((1, 8, 3, 3), int), 1.0, 255, "quint8")
+    machine = Machine("fbgemm", "AVX512", 1)
+    out = qlearn.conv2d(x, QTensor(w, 1.0, 0, "qint8"), None, 1, 1, 1, 8, 512.0, 128, machine=machine)
+    assert (out.int_repr()[0, :, 0, 0] == 65).all()  # 128 - (2 * 255 * 127 - 32767) / 512; it would be 128
+
+
 # Bad input is refused, by name
 
 X, W = layer().tensors()

@@ -166,7 +166,7 @@ class _Walk:
         given = dict(ours)
         same = set(ours)  # names whose value in given is that in ours
         unseen: dict[str, tuple[str, ...]] = {name: () for name in ours}  # what lies between it and values given
-        last = self.net.last_uses()
+        last = self.net.last_uses
         for step in self.net.steps:
             ours[step.name] = self.net.compute(step, ours, self.machine)
             again = ours[step.name] if step.needs <= same else self.net.compute(step, given, self.machine)

@@ -13,7 +13,6 @@ from qlearn.accumulate import can_saturate, saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.elementwise import check_per_tensor
 from qlearn.kernels import kernel_of
-from qlearn.layout import dense_strides, laid_out
 from qlearn.linear import check_bias, check_weight, check_x, w_scales
 from qlearn.machine import Machine
 from qlearn.windows import Geometry, accumulate, columns, geometry, matrices, windows
@@ -255,7 +254,7 @@ def _conv(
         raise ValueError(f"accum must have shape {(x.shape[0], weight.shape[0], *g.out)}, got {accum.shape}")
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
-    if kernel.pairs and can_saturate(x.int_repr()):
+    if kernel.pairs and (can_saturate(x.int_repr()) or x.q_zero_point() > 128):  # FBGEMM's padding counts too
         acc = to_int32(acc) - loss(x, weight, g, kernel.pairs)
     steps = getattr(requantize, kernel.steps)
     parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
@@ -264,8 +263,7 @@ def _conv(
     else:
         addend = np.moveaxis(accum.int_repr(), 1, -1), accum.q_scale(), accum.q_zero_point()
         last = steps(acc, *parameters, relu=relu, accum=addend)
-    codes = np.moveaxis(last, -1, 1)
-    return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, "quint8")
+    return QTensor(np.moveaxis(last, -1, 1), scale, zero_point, "quint8")  # channels_last
 
 
 def check_added(accum: QTensor, machine: Machine) -> None:

@@ -8,6 +8,7 @@ qlearn refuses.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from qlearn.affine import QTensor
 from qlearn.linear import check_symmetric, w_zero_points
@@ -173,6 +174,7 @@ class Shape:
             )
 
 
+@lru_cache(maxsize=1024)  # a network asks again for each of its layers
 def windows_in_padding(g: Geometry) -> tuple[int, ...]:
     """How many windows lie wholly in the padding, or step over x, along each dimension."""
     each = zip(g.lengths, g.kernel, g.stride, g.padding, g.dilation, g.out, strict=True)
