@@ -17,7 +17,7 @@ from qlearn import Machine, QTensor, recordings
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import record  # the recorder: NumPy only
 
-NAMES = ("affine", "elementwise", "machine", "rounding", "staircase")
+NAMES = ("affine", "elementwise", "machine", "rounding", "sliding_window", "staircase")
 RECORDED = [(name, capability) for name, about in recordings.manifest().items() for capability in about["capabilities"]]
 DTYPES = ("quint8", "qint8")
 

@@ -21,7 +21,9 @@ KEYS = {
     "bias": "float32 (3,)",
     "parameters": "float64 (4,): of x, scale and zero point; of the result, scale and zero point",
     "engines": "text (4,)",
-    "strides, dilations, paddings": "int64: what they are set to",
+    "strides": "int64 (3,)",
+    "dilations": "int64 (2,)",
+    "paddings": "int64 (3,)",
     "codes": "uint8 (engines, relu, strides, dilations, paddings, 3, 10, 10): torch.ops.quantized.conv2d and "
     "conv2d_relu of x, weight, bias; 0 beyond the result",
 }
@@ -44,6 +46,7 @@ def record() -> dict[str, npt.NDArray[Any]]:
         packed = ops.conv2d_prepack(weight, bias, [STRIDES[s]] * 2, [PADDINGS[p]] * 2, [DILATIONS[d]] * 2, 1)
         out = (ops.conv2d_relu if r else ops.conv2d)(x, packed, SCALE, ZERO_POINT).int_repr()[0]
         codes[e, r, s, d, p, :, : out.shape[1], : out.shape[2]] = out
+    torch.backends.quantized.engine = ENGINES[0]
     return found | {"codes": codes}
 
 
