@@ -101,6 +101,7 @@ def operators() -> dict[str, Callable[[], Any]]:
     """Small models by the operator that they are about; those that overwrite their input use it again."""
     import torch
     from torch import nn
+    from torch.ao import quantization as tq
     from torch.nn import functional as F
 
     def join(self: Any, x: Any, y: Any) -> Any:
@@ -108,6 +109,12 @@ def operators() -> dict[str, Callable[[], Any]]:
 
     def cat(self: Any, x: Any, y: Any) -> Any:
         return self.joined.cat([x, y], 1)
+
+    def prelu() -> Any:
+        """Its weight has the dtype of what it is applied to."""
+        layer, weight = nn.PReLU(8), tq.MinMaxObserver.with_args(dtype=torch.quint8)
+        layer.qconfig = tq.QConfig(activation=tq.HistogramObserver, weight=weight)
+        return layer
 
     def shuffle(self: Any, x: Any, y: Any) -> Any:
         n, c, h, w = y.size()
@@ -128,6 +135,10 @@ def operators() -> dict[str, Callable[[], Any]]:
         "Hardtanh in place": lambda: _tail(join, nn.Hardtanh(inplace=True)),
         "Hardswish": lambda: _tail(join, nn.Hardswish()),
         "Hardsigmoid": lambda: _tail(layer=nn.Hardsigmoid()),
+        "ReLU in place, by position": lambda: _tail(lambda self, x, y: self.joined.add(F.relu(y, True), x)),
+        "relu_": lambda: _tail(lambda self, x, y: self.joined.add(x.relu_(), y)),
+        "LeakyReLU, unconverted": lambda: _tail(lambda self, x, y: self.joined.add(F.leaky_relu(y, 0.2), x)),
+        "PReLU": lambda: _tail(layer=prelu()),
         "Sigmoid": lambda: _tail(join, nn.Sigmoid()),
         "Tanh": lambda: _tail(join, nn.Tanh()),
         "ELU": lambda: _tail(join, nn.ELU(0.7)),
@@ -360,7 +371,7 @@ def refusals() -> dict[str, str]:
         "random": random(convert(_tail(), x)),
         "dynamic": tq.quantize_dynamic(nn.Sequential(nn.Linear(3, 4)), {nn.Linear}),
         "BatchNorm2d": convert(_tail(layer=nn.BatchNorm2d(8)), x),
-        "PReLU": convert(_tail(layer=nn.PReLU()), x, per_tensor),
+        "GroupNorm": convert(_tail(layer=nn.GroupNorm(2, 8)), x, per_tensor),
         "ConvTranspose2d": convert(_tail(layer=nn.ConvTranspose2d(8, 8, 3)), x, per_tensor),
         "softmax by fx": fx.convert_fx(fx.prepare_fx(Softmax().eval(), mapping, example)),
         "plus": late(lambda x: x + x),

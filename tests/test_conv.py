@@ -232,6 +232,16 @@ def test_depthwise_saturates_with_vnni_too() -> None:
         assert (out.int_repr()[0, :, 1, 1] == expected).all(), engine
 
 
+def test_the_padding_saturates_too() -> None:
+    """FBGEMM pads with the zero point: 255 * 127 + 255 * 127 is cut to 32,767 where every code is 0."""
+    w = np.zeros((8, 1, 3, 3), int)
+    w[:, 0, 0, :2] = 127
+    x = QTensor(np.zeros((1, 8, 3, 3), int), 1.0, 255, "quint8")
+    machine = Machine("fbgemm", "AVX512", 1)
+    out = qlearn.conv2d(x, QTensor(w, 1.0, 0, "qint8"), None, 1, 1, 1, 8, 512.0, 128, machine=machine)
+    assert (out.int_repr()[0, :, 0, 0] == 65).all()  # 128 - (2 * 255 * 127 - 32767) / 512; it would be 128
+
+
 # Bad input is refused, by name
 
 X, W = layer().tensors()
@@ -360,6 +370,18 @@ def test_shapes_that_onednn_gets_wrong(x: Any, weight: Any, geometry: Any, match
             operator(qx, qw, None, *geometry, 0.5, 0, machine=Machine(engine, "AVX2", 1))
     for machine in (Machine("onednn", "AVX2", 1, vnni=False), Machine("fbgemm", "AVX512", 1)):
         operator(qx, qw, None, *geometry, 0.5, 0, machine=machine)
+
+
+@pytest.mark.parametrize("engine", ["fbgemm", "x86"])
+def test_small_groups_without_vnni(engine: str) -> None:
+    """FBGEMM's kernel for them goes by the real CPU, so that it could be asked with AVX2 alone and with VNNI only."""
+    for channels, groups, fine in ((8, 2, False), (4, 4, False), (4, 2, True), (16, 1, False), (3, 4, True)):
+        x = QTensor(np.ones((1, channels * groups, 4, 4), np.uint8), 0.1, 0, "quint8")
+        w = QTensor(np.ones((channels * groups, channels, 3, 3), np.int8), 0.1, 0, "qint8")
+        with nullcontext() if fine else pytest.raises(NotImplementedError, match="AVX-512 and without VNNI"):
+            qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=Machine(engine, "AVX512", 1, vnni=False))
+        for vnni in (True, False):
+            qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=Machine("fbgemm", "AVX2", 1, vnni))
 
 
 def test_one_channel_without_vnni() -> None:

@@ -129,7 +129,7 @@ REFUSED = {
     "random": "ValueError: model must be in evaluation mode, or its dropout is random: call model.eval()",
     "dynamic": "NotImplementedError: the operator torch.ao.nn.quantized.dynamic.modules.linear.Linear of layer 0 i",
     "BatchNorm2d": "NotImplementedError: the operator torch.ao.nn.quantized.modules.batchnorm.BatchNorm2d of layer",
-    "PReLU": "NotImplementedError: the operator torch.ao.nn.quantized.modules.activation.PReLU of layer layer is n",
+    "GroupNorm": "NotImplementedError: the operator torch.ao.nn.quantized.modules.normalization.GroupNorm of lay",
     "ConvTranspose2d": "NotImplementedError: the operator torch.ao.nn.quantized.modules.conv.ConvTranspose2d of la",
     "softmax by fx": "NotImplementedError: the operator softmax of layer softmax is not there yet",
     "plus": "NotImplementedError: the operator operator.add (FloatFunctional has one for quantized tensors) of lay",

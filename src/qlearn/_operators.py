@@ -17,6 +17,7 @@ from qlearn.linear import linear, linear_relu
 from qlearn.machine import Machine
 from qlearn.mean import mean
 from qlearn.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
+from qlearn.prelu import prelu
 from qlearn.scalars import add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu
 from qlearn.shapes import (
     channel_shuffle,
@@ -105,7 +106,7 @@ _COMPUTED = (
     *(add, add_relu, mul, mul_relu, add_scalar, add_scalar_relu, mul_scalar, mul_scalar_relu, relu),
     *(conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu, linear, linear_relu),
     *(adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d, mean, interpolate),
-    *(clamp, elu, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6, sigmoid, tanh),
+    *(clamp, elu, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6, sigmoid, tanh, prelu),
     cat_alike,
 )
 _MOVED = (

@@ -13,7 +13,6 @@ from qlearn.accumulate import can_saturate, saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.elementwise import check_per_tensor
 from qlearn.kernels import kernel_of
-from qlearn.layout import dense_strides, laid_out
 from qlearn.linear import check_bias, check_weight, check_x, w_scales
 from qlearn.machine import Machine
 from qlearn.windows import Geometry, accumulate, columns, geometry, matrices, windows
@@ -107,8 +106,9 @@ def conv2d(
             groups that do not divide, x not quint8 or weight not qint8, another channel axis than 0, scale or
             zero_point out of its range, what the engine refuses (``linear``).
         NotImplementedError: shapes for which FBGEMM writes outside its memory (3 x 3, padding 1, 2 or 4 channels a
-            group, groups that do not fill its vectors; depthwise in three dimensions but 3 x 3 x 3); the engine onednn
-            with AVX-512 but without VNNI.
+            group, groups that do not fill its vectors; depthwise in three dimensions but 3 x 3 x 3), or oneDNN reads
+            what nobody wrote, with AVX-512 (one channel a group into several; padding that hides x from every window
+            of a row); oneDNN with AVX-512 and without VNNI for one channel a group. See ``qlearn.kernels``.
     """
     where = (stride, padding, dilation, groups)
     return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=False)
@@ -254,7 +254,7 @@ def _conv(
         raise ValueError(f"accum must have shape {(x.shape[0], weight.shape[0], *g.out)}, got {accum.shape}")
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
-    if kernel.pairs and can_saturate(x.int_repr()):
+    if kernel.pairs and (can_saturate(x.int_repr()) or x.q_zero_point() > 128):  # FBGEMM's padding counts too
         acc = to_int32(acc) - loss(x, weight, g, kernel.pairs)
     steps = getattr(requantize, kernel.steps)
     parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
@@ -263,8 +263,7 @@ def _conv(
     else:
         addend = np.moveaxis(accum.int_repr(), 1, -1), accum.q_scale(), accum.q_zero_point()
         last = steps(acc, *parameters, relu=relu, accum=addend)
-    codes = np.moveaxis(last, -1, 1)
-    return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, "quint8")
+    return QTensor(np.moveaxis(last, -1, 1), scale, zero_point, "quint8")  # channels_last
 
 
 def check_added(accum: QTensor, machine: Machine) -> None:

@@ -6,7 +6,7 @@ The output channels are the last axis. All steps are float32, each rounded once,
 """
 
 from collections.abc import Callable
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -37,13 +37,19 @@ Scales = npt.NDArray[np.floating[Any]]
 PIECE = 2**16  # elements that are requantized at once, so that the steps find them in the cache
 
 
-def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
-    """``step(acc, *parameters, relu=relu)`` for one of the functions below."""
-    rows = acc.reshape(prod(acc.shape[:-1]), acc.shape[-1])
+def in_pieces(
+    step: Step, acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """step(acc, bias, ...), one of the functions below, in pieces; several rows count as one where rows are short."""
+    many, channels = prod(acc.shape[:-1]), acc.shape[-1]
+    together = gcd(many, 64) if many and channels < 512 else 1
+    rows = acc.reshape(many // together, together * channels)
+    bias = np.tile(bias, together)
+    w_scale = np.tile(w_scale, together) if w_scale.ndim else w_scale
     codes = np.empty(rows.shape, np.uint8)
-    some = max(1, PIECE // max(1, acc.shape[-1]))
-    for i in range(0, len(rows), some):
-        codes[i : i + some] = step(rows[i : i + some], *parameters, relu=relu)
+    some = max(1, PIECE // max(1, rows.shape[-1]))
+    for i in range(0, max(1, len(rows)), some):
+        codes[i : i + some] = step(rows[i : i + some], bias, x_scale, w_scale, scale, zero_point, relu=relu)
     return codes.reshape(acc.shape)
 
 
