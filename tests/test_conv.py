@@ -372,6 +372,18 @@ def test_shapes_that_onednn_gets_wrong(x: Any, weight: Any, geometry: Any, match
         operator(qx, qw, None, *geometry, 0.5, 0, machine=machine)
 
 
+@pytest.mark.parametrize("engine", ["fbgemm", "x86"])
+def test_small_groups_without_vnni(engine: str) -> None:
+    """FBGEMM's kernel for them goes by the real CPU, so that it could be asked with AVX2 alone and with VNNI only."""
+    for channels, groups, fine in ((8, 2, False), (4, 4, False), (4, 2, True), (16, 1, False), (3, 4, True)):
+        x = QTensor(np.ones((1, channels * groups, 4, 4), np.uint8), 0.1, 0, "quint8")
+        w = QTensor(np.ones((channels * groups, channels, 3, 3), np.int8), 0.1, 0, "qint8")
+        with nullcontext() if fine else pytest.raises(NotImplementedError, match="AVX-512 and without VNNI"):
+            qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=Machine(engine, "AVX512", 1, vnni=False))
+        for vnni in (True, False):
+            qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=Machine("fbgemm", "AVX2", 1, vnni))
+
+
 def test_one_channel_without_vnni() -> None:
     """Which kernel oneDNN takes on AVX-512 without VNNI then depends on VBMI, which Machine does not know."""
     qx, qw = (
