@@ -187,7 +187,9 @@ def _several() -> Any:
         def forward(self, x: Any) -> Any:
             q = self.quant(x)
             y = self.conv(q)
-            return {"codes": y, "both": (self.dequant(y), self.dequant(q))}
+            real = self.dequant(y)
+            moved = real.permute(0, 2, 3, 1).reshape(real.shape[0], -1).chunk(2, 1)[1]
+            return {"codes": y, "both": (real, self.dequant(q)), "moved": moved[:, ::3]}
 
     return Several()
 
@@ -282,11 +284,41 @@ def several_outputs() -> tuple[Any, Any]:
     with torch.no_grad():
         theirs = model(x)
     ours = Network.from_torch(model)(x.numpy())
-    assert list(ours) == list(theirs) and isinstance(ours["both"], tuple)
+    assert list(ours) == list(theirs) == ["codes", "both", "moved"] and isinstance(ours["both"], tuple)
     return (
-        (ours["codes"].int_repr(), *ours["both"]),
-        (theirs["codes"].int_repr().numpy(), *(part.numpy() for part in theirs["both"])),
+        (ours["codes"].int_repr(), *ours["both"], ours["moved"]),
+        (theirs["codes"].int_repr().numpy(), *(part.numpy() for part in (*theirs["both"], theirs["moved"]))),
     )
+
+
+def in_floating_point() -> tuple[int, int, list[str]]:
+    """torch.fx leaves a chunk in floating point, between a dequantize and a quantize; as ``compare_operators``."""
+    import torch
+    from torch import nn
+    from torch.ao import quantization as tq
+    from torch.ao.quantization import quantize_fx as fx
+
+    from qlearn import Network
+
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.after = nn.Conv2d(3, 8, 3), nn.Conv2d(4, 5, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.after(self.before(x).chunk(2, 1)[1])
+
+    torch.manual_seed(1)
+    x = torch.randn(2, 3, 11, 10)
+    prepared = fx.prepare_fx(Halves().eval(), tq.get_default_qconfig_mapping("fbgemm"), (x,))
+    prepared(x)
+    model = fx.convert_fx(prepared)
+    net = Network.from_torch(model)
+    assert (
+        [step.op for step in net.steps].count("chunk") == 1 == [step.op for step in net.steps].count("dequantize") - 1
+    )
+    comparison = net.compare(model, x.numpy())
+    return comparison.compared, comparison.differing, [row.note for row in comparison.rows if row.note]
 
 
 # What is refused
