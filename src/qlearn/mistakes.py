@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -128,7 +128,7 @@ def with_mistake(step: Step, inputs: Sequence[Any], name: str, machine: Machine 
         KeyError: no mistake of that name can be made in this step.
     """
     machine = Machine.of(machine)
-    for mistakes, make in (*_arithmetics(step, inputs, machine, 1), *_machines(step, inputs, machine)):
+    for mistakes, make in chain(_arithmetics(step, inputs, machine, 1), _machines(step, inputs, machine)):
         if mistakes[0].name == name:
             return make()
     raise KeyError(f"no mistake {name!r} can be made in {step.name} ({step.op})")
