@@ -90,7 +90,7 @@ def test_qlearns_dominoes_fall_as_pytorchs_do(name, scales):
     for m, mistake in enumerate(NAMES):
         own = right["counts"][m].diagonal()
         shown = np.flatnonzero(own > 0)
-        layers = {*shown[:: max(1, len(shown) // 3)], *np.flatnonzero(own <= 0)[::20]}
+        layers = {*shown[:: max(1, len(shown) // 2)], *np.flatnonzero(own <= 0)[::20]}
         for layer in sorted(layers):
             step = net.steps[layer]
             codes = flawed(step, values, values[step.name].int_repr(), mistake)
@@ -117,6 +117,10 @@ def test_what_the_recording_says():
         shows = dict(zip(NAMES, (counts.diagonal(axis1=1, axis2=2) > 0).sum(1).tolist(), strict=True))
         assert (shows["half away from zero"] > 0) == (shows["zero point"] > 0) == (scales == "twos")
         assert shows["truncation"] > 25 and shows["bias"] > 10
+    float64 = found("mobilenet_v2", "observed")["counts"][NAMES.index("float64")].diagonal()
+    assert (float64 > 0).sum() == float64.sum() == 1
+    resnet, bias = found("resnet18", "observed"), NAMES.index("bias")
+    assert 0 < resnet["counts"][bias, 0, 0] < 10 and resnet["logits"][bias, 0, 1] != resnet["top"]
     last_bit = found("mobilenet_v2", "observed")["counts"][0]
     after = (last_bit > 0).sum(1) - 1
     assert after[0] == 0 and after[3] == 61

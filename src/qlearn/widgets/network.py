@@ -143,8 +143,8 @@ class Domino(Widget):
             key: [found[f"{FROM}/{name}/{scales}/{key}"] for scales in SCALES] for key in ("counts", "logits", "top")
         }
         packed = {key: zlib.compress(np.stack(both[key]).astype("<i4").tobytes(), 9) for key in ("counts", "logits")}
-        self.drawing = name
         super().__init__(
+            drawing=name,
             title=title,
             names=list(NAMES),
             words=[
