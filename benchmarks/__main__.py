@@ -1,4 +1,4 @@
-"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks]
+"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks] [one_thread]
 
 Each row times the same work in qlearn and in others, in turn, and prints ratios of medians: 2.0 means that qlearn takes
 twice the other's time. Single times are of this machine at this moment; the ratios are what to compare.
@@ -6,6 +6,7 @@ twice the other's time. Single times are of this machine at this moment; the rat
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ import torch
 
 import qlearn
 from benchmarks import layers, networks
-from benchmarks.timing import Work, fastest, import_seconds, medians, peak_bytes, race
+from benchmarks.timing import Clock, Work, fastest, import_seconds, medians, peak_bytes, race
 from qlearn import observers
 
 LIMIT = 40  # times quicker than the reference evaluator
@@ -73,6 +74,16 @@ def elements() -> None:
         print(f"{statement:<40}{import_seconds(statement):>10.3f} s")
 
 
+def reference(clock: Clock, name: str) -> None:
+    """One layer of ResNet-18 against ONNX's reference evaluator."""
+    layer = layers.drawn(layers.Shape(64, 64, 56, 3, 1, 1))
+    both: dict[str, Work] = {"qlearn": layers.ours(layer, "x86"), "onnx": layers.onnx_reference(layer)}
+    times = fastest(race(both, rounds=3, calls=3, clock=clock))
+    heading(f"ONNX's reference evaluator, {name}", ["ONNX"])
+    print(f"{layer.shape!s:<40}{times['qlearn'] * 1e3:>10.2f} ms{times['qlearn'] / times['onnx']:>12.4f}")
+    print(f"{'':<40}quicker by {times['onnx'] / times['qlearn']:.0f} times (at least {LIMIT} are wanted)")
+
+
 def the_layers() -> None:
     """ResNet-18's convolutions, one by one and together; one against the reference evaluator; memory."""
     found: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
@@ -85,13 +96,7 @@ def the_layers() -> None:
         together = [(found[str(shape)][i], n) for shape, n in layers.RESNET18.items()]
         row(f"ResNet-18's 20 together, {name}", {who: sum(t[who] * n for t, n in together) for who in together[0][0]})
 
-    layer = layers.drawn(layers.Shape(64, 64, 56, 3, 1, 1))
-    heading(str(layer.shape), ["ONNX"])
-    both: dict[str, Work] = {"qlearn": layers.ours(layer, "x86"), "onnx": layers.onnx_reference(layer)}
-    times = medians(race(both, rounds=3, calls=2))
-    print(f"{'the reference evaluator':<40}{times['qlearn'] * 1e3:>10.2f} ms{times['qlearn'] / times['onnx']:>12.4f}")
-    print(f"{'':<40}quicker by {times['onnx'] / times['qlearn']:.0f} times (at least {LIMIT} are wanted)")
-
+    reference(time.perf_counter, "fastest calls")
     print("\nmost memory in one call, and im2col in float32, MB")
     for shape in layers.RESNET18:
         peak = peak_bytes(layers.ours(layers.drawn(shape), "x86"))
@@ -107,7 +112,25 @@ def the_networks() -> None:
         row(f"{name}, fastest", best_float(fastest(times)))
 
 
-PARTS = {"elements": elements, "layers": the_layers, "networks": the_networks}
+def one_thread() -> None:
+    """The CPU's time on one thread each, which does not depend on what else the machine does."""
+    heading("one thread, fastest calls, CPU time", ["float32", *layers.ENGINES])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    sums: dict[str, float] = {}
+    with threadpoolctl.threadpool_limits(1):
+        for shape, n in [*layers.RESNET18.items(), (layers.DEPTHWISE, 0)]:
+            times = best_float(fastest(race(layers.contestants(layers.drawn(shape)), clock=time.thread_time)))
+            row(str(shape), times)
+            sums = {who: sums.get(who, 0) + n * seconds for who, seconds in times.items()}
+        row("ResNet-18's 20 together", sums)
+        for name in networks.NETWORKS:
+            row(name, best_float(fastest(race(networks.contestants(name), calls=2, clock=time.thread_time))))
+        reference(time.thread_time, "one thread, CPU time")
+    torch.set_num_threads(threads)
+
+
+PARTS = {"elements": elements, "layers": the_layers, "networks": the_networks, "one_thread": one_thread}
 
 
 def main() -> None:

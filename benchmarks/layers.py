@@ -57,7 +57,7 @@ DEPTHWISE = Shape(144, 144, 56, 3, 1, 1, 144)  # of MobileNetV2
 
 
 class Layer(NamedTuple):
-    """Numbers for a shape: activations as after a ReLU, normal weights per channel."""
+    """Numbers for a shape: activations of 7 bits, as PyTorch has them for x86, after a ReLU; weights per channel."""
 
     shape: Shape
     x: QTensor
@@ -69,7 +69,7 @@ class Layer(NamedTuple):
 def drawn(shape: Shape) -> Layer:
     """A layer from a fixed seed."""
     rng = np.random.default_rng(0)
-    x = np.clip(np.abs(rng.normal(0, 60, (1, shape.size, shape.size, shape.channels))), 0, 255).astype(np.uint8)
+    x = np.clip(np.abs(rng.normal(0, 40, (1, shape.size, shape.size, shape.channels))), 0, 127).astype(np.uint8)
     real = rng.normal(size=(shape.outputs, shape.channels // shape.groups, shape.kernel, shape.kernel))
     scales = np.abs(real).max(axis=(1, 2, 3)) / 127
     codes = np.rint(real / scales.reshape(-1, 1, 1, 1)).astype(np.int8)

@@ -101,6 +101,7 @@ def operators() -> dict[str, Callable[[], Any]]:
     """Small models by the operator that they are about; those that overwrite their input use it again."""
     import torch
     from torch import nn
+    from torch.ao import quantization as tq
     from torch.nn import functional as F
 
     def join(self: Any, x: Any, y: Any) -> Any:
@@ -108,6 +109,12 @@ def operators() -> dict[str, Callable[[], Any]]:
 
     def cat(self: Any, x: Any, y: Any) -> Any:
         return self.joined.cat([x, y], 1)
+
+    def prelu() -> Any:
+        """Its weight has the dtype of what it is applied to."""
+        layer, weight = nn.PReLU(8), tq.MinMaxObserver.with_args(dtype=torch.quint8)
+        layer.qconfig = tq.QConfig(activation=tq.HistogramObserver, weight=weight)
+        return layer
 
     def shuffle(self: Any, x: Any, y: Any) -> Any:
         n, c, h, w = y.size()
@@ -128,6 +135,10 @@ def operators() -> dict[str, Callable[[], Any]]:
         "Hardtanh in place": lambda: _tail(join, nn.Hardtanh(inplace=True)),
         "Hardswish": lambda: _tail(join, nn.Hardswish()),
         "Hardsigmoid": lambda: _tail(layer=nn.Hardsigmoid()),
+        "ReLU in place, by position": lambda: _tail(lambda self, x, y: self.joined.add(F.relu(y, True), x)),
+        "relu_": lambda: _tail(lambda self, x, y: self.joined.add(x.relu_(), y)),
+        "LeakyReLU, unconverted": lambda: _tail(lambda self, x, y: self.joined.add(F.leaky_relu(y, 0.2), x)),
+        "PReLU": lambda: _tail(layer=prelu()),
         "Sigmoid": lambda: _tail(join, nn.Sigmoid()),
         "Tanh": lambda: _tail(join, nn.Tanh()),
         "ELU": lambda: _tail(join, nn.ELU(0.7)),
@@ -176,7 +187,9 @@ def _several() -> Any:
         def forward(self, x: Any) -> Any:
             q = self.quant(x)
             y = self.conv(q)
-            return {"codes": y, "both": (self.dequant(y), self.dequant(q))}
+            real = self.dequant(y)
+            moved = real.permute(0, 2, 3, 1).reshape(real.shape[0], -1).chunk(2, 1)[1]
+            return {"codes": y, "both": (real, self.dequant(q)), "moved": moved[:, ::3]}
 
     return Several()
 
@@ -271,11 +284,41 @@ def several_outputs() -> tuple[Any, Any]:
     with torch.no_grad():
         theirs = model(x)
     ours = Network.from_torch(model)(x.numpy())
-    assert list(ours) == list(theirs) and isinstance(ours["both"], tuple)
+    assert list(ours) == list(theirs) == ["codes", "both", "moved"] and isinstance(ours["both"], tuple)
     return (
-        (ours["codes"].int_repr(), *ours["both"]),
-        (theirs["codes"].int_repr().numpy(), *(part.numpy() for part in theirs["both"])),
+        (ours["codes"].int_repr(), *ours["both"], ours["moved"]),
+        (theirs["codes"].int_repr().numpy(), *(part.numpy() for part in (*theirs["both"], theirs["moved"]))),
     )
+
+
+def in_floating_point() -> tuple[int, int, list[str]]:
+    """torch.fx leaves a chunk in floating point, between a dequantize and a quantize; as ``compare_operators``."""
+    import torch
+    from torch import nn
+    from torch.ao import quantization as tq
+    from torch.ao.quantization import quantize_fx as fx
+
+    from qlearn import Network
+
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.after = nn.Conv2d(3, 8, 3), nn.Conv2d(4, 5, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.after(self.before(x).chunk(2, 1)[1])
+
+    torch.manual_seed(1)
+    x = torch.randn(2, 3, 11, 10)
+    prepared = fx.prepare_fx(Halves().eval(), tq.get_default_qconfig_mapping("fbgemm"), (x,))
+    prepared(x)
+    model = fx.convert_fx(prepared)
+    net = Network.from_torch(model)
+    assert (
+        [step.op for step in net.steps].count("chunk") == 1 == [step.op for step in net.steps].count("dequantize") - 1
+    )
+    comparison = net.compare(model, x.numpy())
+    return comparison.compared, comparison.differing, [row.note for row in comparison.rows if row.note]
 
 
 # What is refused
@@ -360,7 +403,7 @@ def refusals() -> dict[str, str]:
         "random": random(convert(_tail(), x)),
         "dynamic": tq.quantize_dynamic(nn.Sequential(nn.Linear(3, 4)), {nn.Linear}),
         "BatchNorm2d": convert(_tail(layer=nn.BatchNorm2d(8)), x),
-        "PReLU": convert(_tail(layer=nn.PReLU()), x, per_tensor),
+        "GroupNorm": convert(_tail(layer=nn.GroupNorm(2, 8)), x, per_tensor),
         "ConvTranspose2d": convert(_tail(layer=nn.ConvTranspose2d(8, 8, 3)), x, per_tensor),
         "softmax by fx": fx.convert_fx(fx.prepare_fx(Softmax().eval(), mapping, example)),
         "plus": late(lambda x: x + x),

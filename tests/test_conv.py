@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import layers
 import qlearn
-from drawn_layers import KINDS, Layer, answer, draw_conv, sound
+from drawn_layers import KINDS, Layer, answer, draw_conv, sound, with_accum
 from layers import ENGINES, differing, machine_of, recorded_machine, same_layers
 from oracle import ask, compare, unavailable
 from qlearn import Machine, QTensor, conv, recordings
@@ -122,6 +122,35 @@ def test_both_refuse() -> None:
                 answer(one, machine_of(engine))
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("cpu", ["", "AVX2", "AVX512"])
+def test_conv2d_add(cpu: str, rng: np.random.Generator) -> None:
+    """The sum with another tensor before the rounding, on onednn."""
+    layers.need("onednn", cpu)
+    where = layers.machines_to_draw_for("onednn", cpu)
+    plain = [draw_conv(rng, 2, *where, bits=7 + i % 2, symmetric=True, kind=kind) for kind in KINDS for i in range(5)]
+    same_layers([with_accum(rng, one) for one in plain], "onednn", cpu=cpu)
+
+
+@pytest.mark.torch
+def test_conv2d_add_elsewhere() -> None:
+    """The other engines have no such operator, and onednn adds only what has the result's shape."""
+    one = with_accum(np.random.default_rng(0), layer())
+    for engine in ("fbgemm", "x86", "qnnpack"):
+        assert "find engine" in ask("DEFAULT", layers.torch_answers, [one], engine=engine)[0]
+        with pytest.raises(ValueError, match=f"machine must have the engine onednn.* got {engine}"):
+            answer(one, machine_of(engine))
+    x, weight, accum = *one.tensors(), *one.added()
+    rest = weight, None, 1, 1, 1, 1, 0.5, 0
+    onednn = Machine("onednn", "AVX2", 1)
+    with pytest.raises(ValueError, match=r"accum must have shape \(2, 4, 9, 8\), got \(2, 3, 9, 8\)"):
+        qlearn.conv2d_add(x, x, *rest, machine=onednn)
+    with pytest.raises(ValueError, match="accum must be quint8, got qint8"):
+        qlearn.conv2d_add_relu(x, QTensor(np.zeros(accum.shape, np.int8), 0.1, 0, "qint8"), *rest, machine=onednn)
+    with pytest.raises(TypeError, match="accum must be a QTensor"):
+        qlearn.conv2d_add(x, None, *rest, machine=onednn)  # type: ignore[arg-type]
+
+
 OTHER = {  # instead of the right kernel
     "onednn_avx2": Kernel("onednn_reference"),
     "onednn_reference": Kernel("onednn_avx2", "channels"),
@@ -201,6 +230,16 @@ def test_depthwise_saturates_with_vnni_too() -> None:
             x, QTensor(w, 1.0, 0, "qint8"), None, 1, 1, 1, channels, 512.0, 0, machine=Machine(engine, "AVX512", 1)
         )
         assert (out.int_repr()[0, :, 1, 1] == expected).all(), engine
+
+
+def test_the_padding_saturates_too() -> None:
+    """FBGEMM pads with the zero point: 255 * 127 + 255 * 127 is cut to 32,767 where every code is 0."""
+    w = np.zeros((8, 1, 3, 3), int)
+    w[:, 0, 0, :2] = 127
+    x = QTensor(np.zeros((1, 8, 3, 3), int), 1.0, 255, "quint8")
+    machine = Machine("fbgemm", "AVX512", 1)
+    out = qlearn.conv2d(x, QTensor(w, 1.0, 0, "qint8"), None, 1, 1, 1, 8, 512.0, 128, machine=machine)
+    assert (out.int_repr()[0, :, 0, 0] == 65).all()  # 128 - (2 * 255 * 127 - 32767) / 512; it would be 128
 
 
 # Bad input is refused, by name
@@ -331,6 +370,18 @@ def test_shapes_that_onednn_gets_wrong(x: Any, weight: Any, geometry: Any, match
             operator(qx, qw, None, *geometry, 0.5, 0, machine=Machine(engine, "AVX2", 1))
     for machine in (Machine("onednn", "AVX2", 1, vnni=False), Machine("fbgemm", "AVX512", 1)):
         operator(qx, qw, None, *geometry, 0.5, 0, machine=machine)
+
+
+@pytest.mark.parametrize("engine", ["fbgemm", "x86"])
+def test_small_groups_without_vnni(engine: str) -> None:
+    """FBGEMM's kernel for them goes by the real CPU, so that it could be asked with AVX2 alone and with VNNI only."""
+    for channels, groups, fine in ((8, 2, False), (4, 4, False), (4, 2, True), (16, 1, False), (3, 4, True)):
+        x = QTensor(np.ones((1, channels * groups, 4, 4), np.uint8), 0.1, 0, "quint8")
+        w = QTensor(np.ones((channels * groups, channels, 3, 3), np.int8), 0.1, 0, "qint8")
+        with nullcontext() if fine else pytest.raises(NotImplementedError, match="AVX-512 and without VNNI"):
+            qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=Machine(engine, "AVX512", 1, vnni=False))
+        for vnni in (True, False):
+            qlearn.conv2d(x, w, None, 1, 1, 1, groups, 0.5, 0, machine=Machine("fbgemm", "AVX2", 1, vnni))
 
 
 def test_one_channel_without_vnni() -> None:

@@ -64,6 +64,27 @@ def test_from_torch(capability: str, engine: str) -> None:
     assert found.vnni == ("avx512_vnni" in oracle.cpu_flags())
 
 
+@pytest.mark.parametrize(
+    ("machine", "has", "words"),
+    [
+        (Machine("x86", "AVX512", 1), ("avx512_f", "avx512_vnni", "amx_int8"), "for AMX"),
+        (Machine("onednn", "AVX2", 1), ("avx512_f", "avx512_vnni", "amx_int8"), "for AMX"),
+        (Machine("fbgemm", "AVX2", 1), ("avx512_f", "avx512_vnni", "amx_int8"), ""),
+        (Machine("onednn", "AVX2", 1, vnni=False), ("avx_vnni",), "for AVX-VNNI"),
+        (Machine("x86", "AVX2", 1, vnni=False), ("avx_vnni",), ""),  # FBGEMM, which has no kernels for it
+        (Machine("onednn", "AVX2", 1, vnni=False), ("avx512_f",), "for AVX-512 without VNNI"),
+        (Machine("onednn", "AVX512", 1, vnni=False), ("avx512_f",), ""),
+        (Machine("onednn", "AVX2", 1, vnni=False), (), ""),
+        (Machine("onednn", "AVX512", 1), ("avx512_f", "avx512_vnni"), ""),
+    ],
+)
+def test_kernels_that_were_not_compared(machine: Machine, has: tuple[str, ...], words: str) -> None:
+    """Machine.from_torch warns of them."""
+    cpu = {name: name in has for name in ("avx512_f", "avx512_vnni", "avx_vnni", "amx_int8")}
+    found = machine._unproven(cpu)
+    assert found.startswith(words) and bool(found) == bool(words)
+
+
 def test_is_frozen() -> None:
     with pytest.raises(AttributeError):
         Machine.default().threads = 2  # type: ignore[misc]

@@ -84,15 +84,16 @@ def test_elementwise(capability: str) -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize(("name", "capability"), RECORDED)
 def test_live_torch_gives_the_recorded_arrays(name: str, capability: str) -> None:
-    reason = oracle.unavailable(capability.upper())
+    source = recordings.manifest()[name]["capabilities"][capability]
+    reason = oracle.unavailable(source["capability"])
     if reason:
         pytest.skip(reason)
-    cpu = set(recordings.manifest()[name]["capabilities"][capability]["cpu"])
+    cpu = set(source["cpu"])
     if name in ("linear", "conv", "staircase", "sliding_window") and cpu != oracle.cpu_flags() & set(record.FLAGS):
         pytest.skip("FBGEMM and oneDNN choose their kernels by the CPU, and this is another")
     if name == "activations" and oracle.other_library():
         pytest.skip(oracle.other_library())
-    live = ask(capability.upper(), run_recorder, name)
+    live = ask(source["capability"], run_recorder, name)
     recorded = of(name, capability)
     assert live.keys() == recorded.keys()
     for key, array in recorded.items():

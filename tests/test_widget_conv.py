@@ -271,7 +271,7 @@ STEPS = {
         ("[part, sum, v, cvtps2dq(v), code(cvtps2dq(v) + z", "[code(cvtps2dq(v + z)"),
     ),
     "QNNPACK": (
-        ("clamp(rint(fround(fround(bias) *", "clamp(Math.trunc(fround(fround(bias) *"),
+        ("rint(fround(fround(bias) *", "Math.trunc(fround(fround(bias) *"),
         (
             "fround(fround(fround(sw) * fround(sx)) * reciprocal(s))",
             "fround(fround(fround(sw) * fround(sx)) / fround(s))",

@@ -14,6 +14,9 @@ from qlearn.windows import geometry
 Array = npt.NDArray[Any]
 Generator = np.random.Generator
 KINDS = ("any", "grouped", "depthwise", "pointwise")
+NAMES = tuple(
+    f"{name}{relu}" for name in ("linear", "conv1d", "conv2d", "conv2d_add", "conv3d") for relu in ("", "_relu")
+)
 
 
 class Layer(NamedTuple):
@@ -31,6 +34,11 @@ class Layer(NamedTuple):
     geometry: tuple[Any, ...]
     scale: float
     zero_point: int
+    accum: tuple[Any, float, int] | None = None  # of conv2d_add: codes, scale, zero point
+
+    def added(self) -> tuple[QTensor, ...]:
+        """accum, if there is one."""
+        return () if self.accum is None else (QTensor(*self.accum, "quint8"),)
 
     def tensors(self) -> tuple[QTensor, QTensor]:
         """x and weight."""
@@ -39,7 +47,8 @@ class Layer(NamedTuple):
         return x, QTensor(self.weight, self.w_scale, self.w_zero_point, "qint8", axis)
 
     def __repr__(self) -> str:
-        about = self._replace(x=self.x.shape, weight=self.weight.shape, bias=None if self.bias is None else "float32")
+        accum = self.accum and (self.accum[0].shape, *self.accum[1:])
+        about = self._replace(x=self.x.shape, weight=self.weight.shape, bias=np.shape(self.bias), accum=accum)
         return f"Layer{tuple(about)}"
 
 
@@ -58,21 +67,22 @@ def arranged(x: Any, layout: str) -> Any:
 
 
 def torch_answer(layer: Layer) -> Any:
-    """PyTorch's tensor; the weight is packed anew, since QNNPACK keeps scales of its first call."""
+    """PyTorch's tensor; the weight is packed anew, since QNNPACK and oneDNN keep what they made for its first call."""
     import torch
 
-    x, weight = (t.to_torch() for t in layer.tensors())
+    x, weight, *accum = (t.to_torch() for t in (*layer.tensors(), *layer.added()))
     bias = None if layer.bias is None else torch.from_numpy(layer.bias)
-    ops, name = torch.ops.quantized, layer.operator.removesuffix("_relu")
+    ops, name = torch.ops.quantized, layer.operator.split("_")[0]
     packed = getattr(ops, f"{name}_prepack")(weight, bias, *layer.geometry)
-    return getattr(ops, layer.operator)(x, packed, layer.scale, layer.zero_point)
+    return getattr(ops, layer.operator)(x, *accum, packed, layer.scale, layer.zero_point)
 
 
 def answer(layer: Layer, machine: Machine) -> QTensor:
     """qlearn's."""
     x, weight = layer.tensors()
     operator: Callable[..., QTensor] = getattr(qlearn, layer.operator)
-    return operator(x, weight, layer.bias, *layer.geometry, layer.scale, layer.zero_point, machine=machine)
+    to = layer.scale, layer.zero_point
+    return operator(x, *layer.added(), weight, layer.bias, *layer.geometry, *to, machine=machine)
 
 
 def sound(layer: Layer, *machines: Machine) -> bool:
@@ -88,6 +98,20 @@ def sound(layer: Layer, *machines: Machine) -> bool:
 
 
 # Drawing
+
+
+def draw(name: str, rng: Generator) -> Layer:
+    """A layer of one of the ``NAMES``, for the engine of the running PyTorch; a third of the weights asymmetric."""
+    machine = Machine.from_torch()
+    common: dict[str, Any] = {"bits": int(rng.integers(7, 9)), "relu": name.endswith("_relu")}
+    common["symmetric"] = machine.engine == "onednn" or rng.random() < 2 / 3
+    if name.startswith("linear"):
+        rows = tuple(rng.integers(1, 30, int(rng.integers(1, 4))).tolist())
+        return draw_linear(rng, (*rows, int(rng.integers(1, 300))), int(rng.integers(1, 140)), **common)
+    n, kind = int(name[4]), str(rng.choice(KINDS))
+    longest = int(rng.choice([10, 40])) if n > 1 else 300
+    layer = draw_conv(rng, n, machine, kind=kind, longest=longest, **common)
+    return with_accum(rng, layer) if "add" in name else layer
 
 
 def draw_linear(
@@ -139,6 +163,15 @@ def _any_conv(rng: Generator, n: int, bits: int, symmetric: bool, kind: str, lon
     where = (stride.tolist(), padding.tolist(), dilation.tolist(), groups)
     w = weights(rng, (groups * out_of, into, *kernel.tolist()))
     return _layer(rng, f"conv{n}d", x, layout, w, where, bits, symmetric, relu)
+
+
+def with_accum(rng: Generator, layer: Layer) -> Layer:
+    """conv2d as conv2d_add, with another tensor to be added; its scale is the result's up to a power of two, or any."""
+    x, weight = layer.tensors()
+    g = geometry(2, x.shape, weight.shape, *layer.geometry)
+    scale = layer.scale * float(2.0 ** rng.integers(-2, 3) if rng.random() < 0.5 else rng.uniform(0.1, 3))
+    accum = rng.integers(0, 256, (x.shape[0], weight.shape[0], *g.out), dtype=np.uint8), scale, int(rng.integers(256))
+    return layer._replace(operator=layer.operator.replace("conv2d", "conv2d_add"), accum=accum)
 
 
 def codes(rng: Generator, shape: tuple[int, ...], bits: int) -> Array:

@@ -102,7 +102,7 @@ def child(capability: str, outputs: int, seed: int, names: list[str]) -> None:
     if torch.backends.cpu.get_cpu_capability() != capability:
         raise SystemExit(f"asked PyTorch for {capability}, it runs {torch.backends.cpu.get_cpu_capability()}")
     for name in names:
-        for engine in ENGINES:
+        for engine in OPERATORS[name].engines:
             print(json.dumps(row(name, engine, capability, outputs, seed)), flush=True)
 
 
@@ -119,7 +119,7 @@ def row(name: str, engine: str, capability: str, outputs: int, seed: int) -> Row
     while compared < share:
         threads = int(rng.choice(THREADS))
         torch.set_num_threads(threads)
-        n, wrong, words = compare(operator, operator.draw(rng), Machine(engine, capability, threads))
+        n, wrong, words = compare(operator, operator.draw(rng), Machine.from_torch())
         compared, differing, refused = compared + n, differing + wrong, refused + (n == 0)
         first = first or words
     seconds = round(time.perf_counter() - start, 2)

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+import drawn_layers
 import qlearn
 from qlearn import Machine, QTensor
 from qlearn.affine import DTYPES
 from qlearn.layout import dense_strides, strides_in_order
+from qlearn.machine import ENGINES
 
 Array = npt.NDArray[Any]
 Generator = np.random.Generator
@@ -79,6 +81,7 @@ class Operator:
     qlearn: Callable[[Any, Machine], Answer]
     part: float = 1.0  # of the outputs that are asked for: less where an output is slow
     elementwise: bool = True  # all its kernels are registered without an AVX-512 version
+    engines: tuple[str, ...] = ENGINES  # those that have it
 
 
 def compare(operator: Operator, case: Any, machine: Machine) -> tuple[int, int, str]:
@@ -495,6 +498,23 @@ def _observed_qlearn(case: Observed, machine: Machine) -> Answer:
     return Answer(np.stack([np.asarray(scale, np.float64), np.asarray(zero, np.float64)]), ())
 
 
+# Linear layers and convolutions
+
+
+def _layer(name: str) -> Operator:
+    engines = ("onednn",) if "add" in name else ENGINES
+    draw = partial(drawn_layers.draw, name)
+    return Operator(draw, _layer_torch, _layer_qlearn, part=1 / 8, elementwise=False, engines=engines)
+
+
+def _layer_torch(case: drawn_layers.Layer) -> Answer:
+    return answer(drawn_layers.torch_answer(case))
+
+
+def _layer_qlearn(case: drawn_layers.Layer, machine: Machine) -> Answer:
+    return answer(drawn_layers.answer(case, machine))
+
+
 def _pair(name: str) -> Operator:
     draw = partial(draw_pair, product=name.startswith("mul"))
     return Operator(draw, partial(_pair_torch, name), partial(_pair_qlearn, name))
@@ -521,5 +541,6 @@ OPERATORS: dict[str, Operator] = {
     "cat": Operator(draw_cat, _cat_torch, _cat_qlearn),
     **POOLING,
     **ACTIVATIONS,
+    **{name: _layer(name) for name in drawn_layers.NAMES},
 }
 """A name -> its line of the conformance table."""

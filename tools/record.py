@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDINGS = ROOT / "src" / "qlearn" / "recordings"
-NEEDS = {"default": "sse4_1", "avx2": "avx2", "avx512": "avx512f"}  # capability -> CPU flag
+WITHOUT_VNNI = "without_vnni"  # AVX2, where FBGEMM and oneDNN can do no more
+NEEDS = {"default": "sse4_1", "avx2": "avx2", "avx512": "avx512f", WITHOUT_VNNI: "avx2"}  # capability -> CPU flag
 FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8")  # those that choose a kernel
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -47,8 +48,9 @@ def update(name: str) -> None:
     arrays: Arrays = {}
     keys: dict[str, str] = {}
     for capability in capabilities(name):
-        if NEEDS[capability] not in cpu_flags():
-            print(f"{name}: {capability} skipped, this CPU has no {NEEDS[capability]}")
+        reason = lacking(capability)
+        if reason:
+            print(f"{name}: {capability} skipped, {reason}")
             arrays |= {key: array for key, array in before.items() if key.startswith(f"{capability}/")}
             continue
         new, sources[capability], keys = run(name, capability)
@@ -67,16 +69,24 @@ def update(name: str) -> None:
     print(f"{name}: {len(arrays)} arrays, {len(data):,} bytes")
 
 
+def lacking(capability: str) -> str:
+    """Why this CPU cannot record a capability, or nothing."""
+    if capability == WITHOUT_VNNI and cpu_flags() & {"avx512f", "avx_vnni"}:
+        return "this CPU has more than AVX2"
+    return "" if NEEDS[capability] in cpu_flags() else f"this CPU has no {NEEDS[capability]}"
+
+
 def run(name: str, capability: str) -> tuple[Arrays, dict[str, Any], dict[str, str]]:
     """Call record() in a new process; return its arrays, where they come from, and what they are."""
-    env = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+    asked = NEEDS[capability] if capability == WITHOUT_VNNI else capability
+    env = os.environ | {"ATEN_CPU_CAPABILITY": asked}
     done = subprocess.run([sys.executable, __file__, "--child", name], env=env, capture_output=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} on {capability} failed:\n{done.stderr.decode()}")
     arrays = read_npz(done.stdout)
     about = json.loads(str(arrays.pop("about")))
-    if about["source"]["capability"].lower() != capability:
-        raise SystemExit(f"asked PyTorch for {capability}, it runs {about['source']['capability']}")
+    if about["source"]["capability"].lower() != asked:
+        raise SystemExit(f"asked PyTorch for {asked}, it runs {about['source']['capability']}")
     return arrays, about["source"], about["keys"]
 
 

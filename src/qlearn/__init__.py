@@ -14,7 +14,7 @@ from qlearn.activations import (
 )
 from qlearn.affine import QTensor, from_torch, quantize_per_channel, quantize_per_tensor
 from qlearn.concatenate import cat
-from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_relu, conv3d, conv3d_relu
+from qlearn.conv import conv1d, conv1d_relu, conv2d, conv2d_add, conv2d_add_relu, conv2d_relu, conv3d, conv3d_relu
 from qlearn.elementwise import add, add_relu, mul, mul_relu
 from qlearn.functional import QFunctional
 from qlearn.interpolate import interpolate
@@ -59,6 +59,8 @@ __all__ = [
     "conv1d",
     "conv1d_relu",
     "conv2d",
+    "conv2d_add",
+    "conv2d_add_relu",
     "conv2d_relu",
     "conv3d",
     "conv3d_relu",

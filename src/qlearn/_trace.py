@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qlearn import _torch
-from qlearn._operators import SIZES
+from qlearn._operators import MOVING, SIZES
 from qlearn.network import Ref, Step
 
 if TYPE_CHECKING:
@@ -131,15 +131,15 @@ def check(model: Any) -> None:
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     modules = dict(model.named_modules())
-    for kind, words in (
-        (FakeQuantizeBase, "is in quantization-aware training"),
-        (ObserverBase, "is prepared, but not converted"),
+    for kind, words, first in (
+        (FakeQuantizeBase, "is in quantization-aware training", "when it is trained, call model.eval()"),
+        (ObserverBase, "is prepared, but not converted", "show it calibration data"),
     ):
         name = next((name for name, module in modules.items() if isinstance(module, kind)), None)
         if name is not None:
             raise TypeError(
-                f"model {words} ({type(modules[name]).__name__} at {name}): call model.eval(), show it calibration "
-                "data, then torch.ao.quantization.convert(model), or convert_fx(model) after prepare_fx"
+                f"model {words} ({type(modules[name]).__name__} at {name}): {first}, then "
+                "torch.ao.quantization.convert(model), or convert_fx(model) if torch.fx prepared it"
             )
     graph = isinstance(model, torch.fx.GraphModule) and any(
         "quantize" in str(node.target) for node in model.graph.nodes
@@ -157,7 +157,9 @@ class _Reader:
     def __init__(self, graph: torch.fx.GraphModule) -> None:
         self.graph = graph
         self.values: dict[str, Any] = {}  # of each node: a Ref, or a constant
-        self.kinds: dict[str, str] = {}  # of steps' results that are no quantized tensors: "real" or "size"
+        self.kinds: dict[
+            str, str
+        ] = {}  # of steps' results that are no quantized tensors: "real", "reals", "list", "size"
         self.origins: dict[str, str] = {}  # of views: what they look at
         self.steps: list[Step] = []
         self.names: dict[str, str] = {}
@@ -196,8 +198,6 @@ class _Reader:
         if not isinstance(found, Call):
             self.values[node.name] = found
             return
-        if _in_place(node, self.graph):
-            found = found._replace(op=f"{found.op}_")
         name = self.named(where)
         inputs = tuple(ref.name for ref in found.inputs)
         self.steps.append(Step(name, found.op, inputs, found.settings))
@@ -211,9 +211,11 @@ class _Reader:
         elif found.op == "dequantize":
             self.kinds[name] = "real"
         elif found.op in ("chunk", "split"):
-            self.kinds[name] = "list"
+            self.kinds[name] = "reals" if self.kinds.get(inputs[0]) == "real" else "list"
         elif found.op == "item" and (self.kinds[inputs[0]] == "size" or isinstance(found.settings["index"], slice)):
             self.kinds[name] = self.kinds[inputs[0]]
+        elif found.op != "quantize" and any(self.kinds.get(source) in ("real", "reals") for source in inputs):
+            self.kinds[name] = "real"
 
     def entry(self, node: torch.fx.Node) -> tuple[str, Callable[..., Any]]:
         """What the node calls, in words, and its entry in a table."""
@@ -233,7 +235,7 @@ class _Reader:
         return what, FUNCTIONS[key]
 
     def refused(self, call: Call, what: str) -> Call:
-        """Nothing is computed in real numbers after dequantizing, and torch adds no quantized tensors with +."""
+        """Real numbers, after dequantizing, are moved but not computed with; torch adds no quantized tensors with +."""
         if call.op.endswith("_of_sizes"):
             for ref in call.settings.values():
                 if not isinstance(ref, int) and self.kinds.get(getattr(ref, "name", "")) != "size":
@@ -241,13 +243,13 @@ class _Reader:
             return call
         for ref in call.inputs:
             kind = self.kinds.get(ref.name, "quantized") if isinstance(ref, Ref) else "constant"
-            if call.op == "getitem" and kind in ("list", "size"):
+            if call.op == "getitem" and kind in ("list", "reals", "size"):
                 return call._replace(op="item")
             if kind == "list" and call.op in ("cat", "cat_alike"):
                 return call
-            if kind == "real" and call.op not in ("quantize", "size", "ndim"):
+            if kind == "real" and call.op not in ("quantize", "size", "ndim", *REALS):
                 raise NotThere(f"{what}, in floating point after {ref.name},")
-            if kind in ("constant", "list", "size"):
+            if kind in ("constant", "list", "reals", "size"):
                 raise NotThere(f"{what} of {ref}")
         return call
 
@@ -342,22 +344,10 @@ def _name_of(function: Any) -> str:
     return name
 
 
-VIEWS = (
-    *("chunk", "contiguous", "flatten", "getitem", "item", "permute"),
-    *("reshape", "split", "squeeze", "transpose", "unsqueeze", "view"),
-)
+REALS = tuple(function.__name__ for function in MOVING)
+"""Steps that move real numbers as well as codes."""
+VIEWS = (*REALS, "item")
 """Steps whose results share memory with their input, or may."""
-IN_PLACE = ("nn.ReLU", "nn.ReLU6", "quantized.ReLU6", "nn.Hardtanh", "nn.Hardsigmoid", "nn.LeakyReLU")
-"""Modules that write over their input if their attribute inplace is true."""
-
-
-def _in_place(node: torch.fx.Node, graph: torch.fx.GraphModule) -> bool:
-    """Whether the node writes its result over its input."""
-    if node.op == "call_module":
-        module = graph.get_submodule(str(node.target))
-        return bool(getattr(module, "inplace", False)) and _kind(module) in IN_PLACE
-    name = str(node.target) if node.op == "call_method" else _name_of(node.target)
-    return (name.endswith("_") and not name.startswith("_")) or bool(node.kwargs.get("inplace", False))
 
 
 # Modules: module, then what its forward takes
@@ -398,6 +388,11 @@ def _dropout(module: Any, x: Any) -> Any:
     return x
 
 
+def _pool(module: Any) -> tuple[Any, ...]:
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+    return tuple(getattr(module, name) for name in names)
+
+
 def _upsample(module: Any, x: Any) -> Call:
     return interpolate(x, module.size, module.scale_factor, module.mode, module.align_corners)
 
@@ -413,26 +408,23 @@ MODULES: dict[str, Callable[..., Any]] = {
     "nn.Dropout": _dropout,
     "nn.Dropout2d": _dropout,
     "nn.Identity": lambda m, x: x,
-    "nn.ReLU": lambda m, x: Call("relu", (x,)),
-    "nn.ReLU6": lambda m, x: Call("relu6", (x,)),
-    "quantized.ReLU6": lambda m, x: Call("relu6", (x,)),
-    "nn.Hardtanh": lambda m, x: hardtanh(x, m.min_val, m.max_val),
+    "nn.ReLU": lambda m, x: relu(x, m.inplace),
+    "nn.ReLU6": lambda m, x: relu6(x, m.inplace),
+    "quantized.ReLU6": lambda m, x: relu6(x, m.inplace),
+    "nn.Hardtanh": lambda m, x: hardtanh(x, m.min_val, m.max_val, m.inplace),
     "quantized.Hardswish": lambda m, x: Call("hardswish", (x,), _params(m)),
     "quantized.LeakyReLU": lambda m, x: Call("leaky_relu", (x,), {"negative_slope": m.negative_slope, **_params(m)}),
-    "nn.LeakyReLU": lambda m, x: Call("leaky_relu", (x,), {"negative_slope": m.negative_slope}),
+    "nn.LeakyReLU": lambda m, x: leaky_relu(x, m.negative_slope, m.inplace),
     "quantized.ELU": lambda m, x: Call("elu", (x,), {**_params(m), "alpha": float(m.alpha)}),
+    "quantized.PReLU": lambda m, x: Call("prelu", (x,), {"weight": _torch.from_torch(m.weight), **_params(m)}),
     "quantized.Sigmoid": lambda m, x: Call(
         "sigmoid", (x,), {"scale": float(m.output_scale), "zero_point": int(m.output_zero_point)}
     ),
     "nn.Sigmoid": lambda m, x: Call("sigmoid", (x,)),
     "nn.Tanh": lambda m, x: Call("tanh", (x,)),
-    "nn.Hardsigmoid": lambda m, x: Call("hardsigmoid", (x,)),
-    "nn.MaxPool1d": lambda m, x: max_pool1d(
-        x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices
-    ),
-    "nn.MaxPool2d": lambda m, x: max_pool2d(
-        x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices
-    ),
+    "nn.Hardsigmoid": lambda m, x: hardsigmoid(x, m.inplace),
+    "nn.MaxPool1d": lambda m, x: _max_pool("max_pool1d")(x, *_pool(m)),
+    "nn.MaxPool2d": lambda m, x: _max_pool("max_pool2d")(x, *_pool(m)),
     "nn.AvgPool2d": lambda m, x: avg_pool2d(
         x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override
     ),
@@ -507,15 +499,17 @@ def _packed_linear(op: str) -> Callable[..., Call]:
 
 
 def relu(input: Any, inplace: bool = False) -> Call:
-    return Call("relu", (input,))
+    return Call("relu_" if inplace else "relu", (input,))
 
 
 def relu6(input: Any, inplace: bool = False) -> Call:
-    return Call("relu6", (input,))
+    return Call("relu6_" if inplace else "relu6", (input,))
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Call:
-    return Call("hardtanh", (input,), {"min_val": float(min_val), "max_val": float(max_val)})
+    return Call(
+        "hardtanh_" if inplace else "hardtanh", (input,), {"min_val": float(min_val), "max_val": float(max_val)}
+    )
 
 
 def clamp(input: Any, min: float | None = None, max: float | None = None) -> Call:
@@ -523,7 +517,7 @@ def clamp(input: Any, min: float | None = None, max: float | None = None) -> Cal
 
 
 def hardsigmoid(input: Any, inplace: bool = False) -> Call:
-    return Call("hardsigmoid", (input,))
+    return Call("hardsigmoid_" if inplace else "hardsigmoid", (input,))
 
 
 def hardswish(input: Any, output_scale: Any, output_zero_point: Any) -> Call:
@@ -541,7 +535,7 @@ def tanh(input: Any) -> Call:
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Call:
-    return Call("leaky_relu", (input,), {"negative_slope": float(negative_slope)})
+    return Call("leaky_relu_" if inplace else "leaky_relu", (input,), {"negative_slope": float(negative_slope)})
 
 
 def quantized_leaky_relu(
@@ -558,37 +552,22 @@ def quantized_elu(self: Any, output_scale: Any, output_zero_point: Any, alpha: f
     return Call("elu", (self,), {**params, "alpha": float(alpha)})
 
 
-def max_pool1d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Call:
-    return _max_pool("max_pool1d", input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+def _max_pool(op: str) -> Callable[..., Call]:
+    def entry(
+        input: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Call:
+        if return_indices:
+            raise NotThere(f"{op} with return_indices")
+        where = {"kernel_size": kernel_size, "stride": stride or None, "padding": padding, "dilation": dilation}
+        return Call(op, (input,), {**where, "ceil_mode": ceil_mode})
 
-
-def max_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Call:
-    return _max_pool("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-
-
-def _max_pool(
-    op: str, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, indices: bool
-) -> Call:
-    if indices:
-        raise NotThere(f"{op} with return_indices")
-    where = {"kernel_size": kernel_size, "stride": stride or None, "padding": padding, "dilation": dilation}
-    return Call(op, (x,), {**where, "ceil_mode": ceil_mode})
+    return entry
 
 
 def avg_pool2d(
@@ -716,11 +695,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f"quantized.conv{n}d{relu}": _packed_conv(f"conv{n}d{relu}") for n in (1, 2, 3) for relu in ("", "_relu")},
     **{f"quantized.linear{relu}": _packed_linear(f"linear{relu}") for relu in ("", "_relu")},
     "relu": relu,
-    "relu_": relu,
+    "relu_": lambda input: relu(input, inplace=True),
     "relu6": relu6,
     "quantized.relu6": relu6,
     "hardtanh": hardtanh,
-    "hardtanh_": hardtanh,
+    "hardtanh_": lambda input, min_val=-1.0, max_val=1.0: hardtanh(input, min_val, max_val, inplace=True),
     "clamp": clamp,
     "clip": clamp,
     "hardsigmoid": hardsigmoid,
@@ -731,8 +710,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "leaky_relu": leaky_relu,
     "quantized.leaky_relu": quantized_leaky_relu,
     "quantized.elu": quantized_elu,
-    "max_pool1d": max_pool1d,
-    "max_pool2d": max_pool2d,
+    "max_pool1d": _max_pool("max_pool1d"),
+    "max_pool2d": _max_pool("max_pool2d"),
     "avg_pool2d": avg_pool2d,
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "mean": mean,

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from qlearn import requantize
 from qlearn.accumulate import can_saturate, saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
+from qlearn.elementwise import check_per_tensor
 from qlearn.kernels import kernel_of
-from qlearn.layout import dense_strides, laid_out
 from qlearn.linear import check_bias, check_weight, check_x, w_scales
 from qlearn.machine import Machine
 from qlearn.windows import Geometry, accumulate, columns, geometry, matrices, windows
 
-__all__ = ["conv1d", "conv1d_relu", "conv2d", "conv2d_relu", "conv3d", "conv3d_relu"]
+__all__ = ["conv1d", "conv1d_relu", "conv2d", "conv2d_add", "conv2d_add_relu", "conv2d_relu", "conv3d", "conv3d_relu"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int32]
@@ -106,8 +106,9 @@ def conv2d(
             groups that do not divide, x not quint8 or weight not qint8, another channel axis than 0, scale or
             zero_point out of its range, what the engine refuses (``linear``).
         NotImplementedError: shapes for which FBGEMM writes outside its memory (3 x 3, padding 1, 2 or 4 channels a
-            group, groups that do not fill its vectors; depthwise in three dimensions but 3 x 3 x 3); the engine onednn
-            with AVX-512 but without VNNI.
+            group, groups that do not fill its vectors; depthwise in three dimensions but 3 x 3 x 3), or oneDNN reads
+            what nobody wrote, with AVX-512 (one channel a group into several; padding that hides x from every window
+            of a row); oneDNN with AVX-512 and without VNNI for one channel a group. See ``qlearn.kernels``.
     """
     where = (stride, padding, dilation, groups)
     return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=False)
@@ -132,6 +133,59 @@ def conv2d_relu(
     """
     where = (stride, padding, dilation, groups)
     return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=True)
+
+
+def conv2d_add(
+    x: QTensor,
+    accum: QTensor,
+    weight: QTensor,
+    bias: npt.ArrayLike | None,
+    stride: Lengths,
+    padding: Lengths,
+    dilation: Lengths,
+    groups: int,
+    scale: float,
+    zero_point: int,
+    *,
+    machine: Machine | None = None,
+) -> QTensor:
+    """``conv2d`` and the sum with another tensor in one, as torch.ops.quantized.conv2d_add on onednn (Chapter 7).
+
+    The real numbers of accum are added before the result is quantized, so there is one rounding to 8 bits where conv2d
+    and then add have two. The other engines have no such operator. Source: ``qconv.cpp``
+    PackedConvWeightsOnednn::apply_add; oneDNN's post-op sum.
+
+    Args, returns: as ``conv2d``, and accum: quint8, per tensor, of the result's shape.
+
+    Raises:
+        As ``conv2d``; TypeError, ValueError: accum is not such a tensor; ValueError: machine has another engine.
+    """
+    where = (stride, padding, dilation, groups)
+    check_added(accum, Machine.of(machine))
+    return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=False, accum=accum)
+
+
+def conv2d_add_relu(
+    x: QTensor,
+    accum: QTensor,
+    weight: QTensor,
+    bias: npt.ArrayLike | None,
+    stride: Lengths,
+    padding: Lengths,
+    dilation: Lengths,
+    groups: int,
+    scale: float,
+    zero_point: int,
+    *,
+    machine: Machine | None = None,
+) -> QTensor:
+    """``conv2d_add``, with negative sums made 0: torch.ops.quantized.conv2d_add_relu (Chapter 7).
+
+    Args, returns, raises: as ``conv2d_add``.
+    """
+    where = (stride, padding, dilation, groups)
+    check_added(accum, Machine.of(machine))
+    return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=True, accum=accum)
 
 
 def conv3d(
@@ -187,6 +241,7 @@ def _conv(
     machine: Machine | None,
     *,
     relu: bool,
+    accum: QTensor | None = None,
 ) -> QTensor:
     machine = Machine.of(machine)
     check_x(x)
@@ -195,15 +250,29 @@ def _conv(
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
     real_bias = check_bias(bias, weight.shape[0])
     kernel = kernel_of(machine, weight, g)
+    if accum is not None and accum.shape != (x.shape[0], weight.shape[0], *g.out):
+        raise ValueError(f"accum must have shape {(x.shape[0], weight.shape[0], *g.out)}, got {accum.shape}")
 
     acc = accumulate(x, weight, g)  # (N, *out, M)
-    if kernel.pairs and can_saturate(x.int_repr()):
+    if kernel.pairs and (can_saturate(x.int_repr()) or x.q_zero_point() > 128):  # FBGEMM's padding counts too
         acc = to_int32(acc) - loss(x, weight, g, kernel.pairs)
     steps = getattr(requantize, kernel.steps)
     parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
-    last = requantize.in_pieces(steps, acc, *parameters, relu=relu)  # (N, *out, M)
-    codes = np.moveaxis(last, -1, 1)
-    return QTensor(laid_out(codes, dense_strides(codes.shape, channels_last=True)), scale, zero_point, "quint8")
+    if accum is None:
+        last = requantize.in_pieces(steps, acc, *parameters, relu=relu)  # (N, *out, M)
+    else:
+        addend = np.moveaxis(accum.int_repr(), 1, -1), accum.q_scale(), accum.q_zero_point()
+        last = steps(acc, *parameters, relu=relu, accum=addend)
+    return QTensor(np.moveaxis(last, -1, 1), scale, zero_point, "quint8")  # channels_last
+
+
+def check_added(accum: QTensor, machine: Machine) -> None:
+    """Refuse an engine that adds nothing in a convolution, and what is not quint8 per tensor."""
+    if machine.engine != "onednn":
+        raise ValueError(f"machine must have the engine onednn, the only one with conv2d_add, got {machine.engine}")
+    check_per_tensor("accum", accum)
+    if accum.dtype != "quint8":
+        raise ValueError(f"accum must be quint8, got {accum.dtype}")
 
 
 def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints:

@@ -8,6 +8,7 @@ qlearn refuses.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from qlearn.affine import QTensor
 from qlearn.linear import check_symmetric, w_zero_points
@@ -42,7 +43,7 @@ def kernel_of(machine: Machine, weight: QTensor, g: Geometry) -> Kernel:
     if engine == "qnnpack":
         return Kernel("qnnpack")
     if engine == "fbgemm":
-        shape.check_fbgemm(16 if machine.avx512 else 8)
+        shape.check_fbgemm(machine)
         return Kernel("fbgemm", "taps" if shape.fbgemm_depthwise or not machine.vnni else "")
     check_symmetric(weight)
     return shape.onednn_avx512(machine.vnni) if machine.avx512 else shape.onednn_avx2()
@@ -70,20 +71,27 @@ class Shape:
             and all(p == (k - 1) // 2 for p, k in zip(g.padding, g.kernel, strict=True))
         )
 
-    def check_fbgemm(self, at_once: int) -> None:
+    def check_fbgemm(self, machine: Machine) -> None:
         """Refuse the shapes for which FBGEMM writes outside its memory: its results there are anything, or a crash.
 
-        Its kernel for 2 or 4 channels a group takes as many groups at once as fill a vector of at_once channels (8 with
-        AVX2, 16 with AVX-512), and does not mind a rest (fbgemmOptimizedGConv). Its depthwise kernel in three
-        dimensions is for 3 x 3 x 3 only.
+        Its kernel for 2, 4, 8 or 16 channels a group (fbgemmOptimizedGConv) takes as many groups at once as fill 8
+        channels with AVX2, 16 with AVX-512, and does not mind a rest. How it saturates with AVX-512 alone could not be
+        measured. Its depthwise kernel in three dimensions is for 3 x 3 x 3 only.
         """
-        g, together = self.g, at_once // self.into
-        small = len(g.kernel) > 1 and set(g.kernel) == {3} and set(g.padding) == {1} == set(g.dilation)
-        small = small and self.into == self.out_of and self.into in (2, 4) and g.stride[-1] == g.stride[-2] <= 2
-        if small and g.groups > together and g.groups % together:
+        g = self.g
+        together = max(1, (16 if machine.avx512 else 8) // self.into) if self.into < 8 else 1  # groups
+        grouped = len(g.kernel) > 1 and set(g.kernel) == {3} and set(g.padding) == {1} == set(g.dilation)
+        grouped = grouped and self.into == self.out_of and self.into in (2, 4, 8, 16)
+        grouped = grouped and g.stride[-1] == g.stride[-2] <= 2 and g.groups >= together
+        if grouped and g.groups % together:
             raise NotImplementedError(
                 f"groups must be a multiple of {together} for {self.into} channels a group and kernel 3 on FBGEMM, "
                 f"whose kernel writes outside its memory otherwise, got {g.groups}"
+            )
+        if grouped and machine.avx512 and not machine.vnni:
+            raise NotImplementedError(
+                f"weight must not have kernel 3 and 2, 4, 8 or 16 channels a group on FBGEMM with AVX-512 and without "
+                f"VNNI, which was not measured; got {self.into} channels in each of {g.groups} groups"
             )
         if len(g.kernel) == 3 and set(g.kernel) != {3} and self.fbgemm_depthwise:
             raise NotImplementedError(
@@ -166,6 +174,7 @@ class Shape:
             )
 
 
+@lru_cache(maxsize=1024)  # a network asks again for each of its layers
 def windows_in_padding(g: Geometry) -> tuple[int, ...]:
     """How many windows lie wholly in the padding, or step over x, along each dimension."""
     each = zip(g.lengths, g.kernel, g.stride, g.padding, g.dilation, g.out, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,8 @@ class Machine:
         engine: "fbgemm", "x86", "onednn" or "qnnpack": torch.backends.quantized.engine.
         capability: "DEFAULT", "AVX2" or "AVX512": torch.backends.cpu.get_cpu_capability().
         threads: torch.get_num_threads(), at least 1.
-        vnni: whether the CPU multiplies 8-bit integers without saturation (AVX512_VNNI).
+        vnni: whether the CPU multiplies 8-bit integers without saturation (AVX512_VNNI). Without, a CPU of capability
+            AVX512 has AVX-512, any other has AVX2.
 
     Raises:
         ValueError, TypeError: one of them is not among these.
@@ -82,10 +84,15 @@ class Machine:
     def from_torch(cls) -> Machine:
         """What the running torch would use now: its engine, capability, threads and the CPU's VNNI.
 
+        Warns:
+            UserWarning: layers on this engine may differ, since oneDNN has kernels for this CPU that were not compared:
+                with AMX; with AVX-VNNI but no AVX-512; with AVX-512 but no VNNI under a capability below AVX512.
+
         Raises:
             NotImplementedError: the CPU is not x86-64, or the engine or capability is one that qlearn does not know.
         """
         import platform
+        import warnings
 
         import torch
 
@@ -94,7 +101,23 @@ class Machine:
             raise NotImplementedError(f"qlearn knows the arithmetic of x86-64, this CPU is {platform.machine()}")
         if engine not in ENGINES or capability not in CAPABILITIES:
             raise NotImplementedError(f"qlearn knows no engine {engine!r} with capability {capability!r}")
-        return cls(engine, capability, torch.get_num_threads(), bool(torch.cpu._is_vnni_supported()))
+        cpu = torch.cpu.get_capabilities()
+        machine = cls(engine, capability, torch.get_num_threads(), bool(cpu["avx512_vnni"]))
+        unproven = machine._unproven(cpu)
+        if unproven:
+            warnings.warn(f"layers on {engine} may differ: oneDNN's kernels {unproven} were not compared", stacklevel=2)
+        return machine
+
+    def _unproven(self, cpu: dict[str, Any]) -> str:
+        """Which of oneDNN's kernels the engine uses on a CPU (torch.cpu.get_capabilities) that are not known."""
+        if self.engine in ("x86", "onednn") and cpu["amx_int8"]:
+            return "for AMX"
+        if self.engine == "onednn" and not self.vnni:
+            if cpu["avx_vnni"]:
+                return "for AVX-VNNI"
+            if cpu["avx512_f"] and not self.avx512:
+                return "for AVX-512 without VNNI, which qlearn takes for those of AVX2 under this capability,"
+        return ""
 
     def paths(self, n: int) -> list[tuple[int, int, str]]:
         """Where an element-wise kernel computes n elements: (start, stop, "body" or "tail"), in memory order.

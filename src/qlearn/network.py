@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -76,14 +77,18 @@ class Step:
         """The bias, real numbers, of a linear layer or convolution; None is no bias."""
         return self.settings.get("bias")
 
-    @property
-    def needs(self) -> set[str]:
+    @cached_property
+    def needs(self) -> frozenset[str]:
         """The names of everything that the step reads."""
-        return {*self.inputs, *_refs(tuple(self.settings.values()))}
+        return frozenset(self.inputs) | self._read_by_settings
+
+    @cached_property
+    def _read_by_settings(self) -> frozenset[str]:
+        return frozenset(_refs(tuple(self.settings.values())))
 
     def compute(self, values: Mapping[str, Value], machine: Machine) -> Value:
         """The step's result from those of the steps before it."""
-        settings = {name: _resolved(value, values) for name, value in self.settings.items()}
+        settings = _resolved(self.settings, values) if self._read_by_settings else self.settings
         return OPERATORS[self.op](*(values[name] for name in self.inputs), **settings, machine=machine)
 
     def __str__(self) -> str:
@@ -190,7 +195,7 @@ class Network:
         machine = self.machine if machine is None else Machine.of(machine)
         report = print if progress is True else progress or None
         values: dict[str, Value] = dict(zip(self.inputs, x, strict=True))
-        wanted, last = set(_refs(self.output)), self.last_uses()
+        wanted, last = set(_refs(self.output)), self.last_uses
         for name in given or {}:
             self[name]  # KeyError for an unknown one
         self.timings = {}
@@ -312,12 +317,16 @@ class Network:
             error.add_note(f"in step {str(step)[:300]}")
             raise
 
+    @cached_property
     def last_uses(self) -> dict[str, set[str]]:
         """For each step, what no later step reads, of that which it reads and what it makes."""
         last = {step.name: step.name for step in self.steps}
         for step in self.steps:
             last |= dict.fromkeys(step.needs, step.name)
-        return {step.name: {name for name, user in last.items() if user == step.name} for step in self.steps}
+        unread: dict[str, set[str]] = {step.name: set() for step in self.steps}
+        for name, user in last.items():
+            unread[user].add(name)
+        return unread
 
     def _check(self) -> None:
         known = set(self.inputs)

@@ -6,7 +6,7 @@ The output channels are the last axis. All steps are float32, each rounded once,
 """
 
 from collections.abc import Callable
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -30,19 +30,26 @@ Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Sums = npt.NDArray[Any]
 Step = Callable[..., Codes]
+Accum = tuple[Codes, float, int]
 Scales = npt.NDArray[np.floating[Any]]
 
 
 PIECE = 2**16  # elements that are requantized at once, so that the steps find them in the cache
 
 
-def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
-    """``step(acc, *parameters, relu=relu)`` for one of the functions below."""
-    rows = acc.reshape(prod(acc.shape[:-1]), acc.shape[-1])
+def in_pieces(
+    step: Step, acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """step(acc, bias, ...), one of the functions below, in pieces; several rows count as one where rows are short."""
+    many, channels = prod(acc.shape[:-1]), acc.shape[-1]
+    together = gcd(many, 64) if many and channels < 512 else 1
+    rows = acc.reshape(many // together, together * channels)
+    bias = np.tile(bias, together)
+    w_scale = np.tile(w_scale, together) if w_scale.ndim else w_scale
     codes = np.empty(rows.shape, np.uint8)
-    some = max(1, PIECE // max(1, acc.shape[-1]))
-    for i in range(0, len(rows), some):
-        codes[i : i + some] = step(rows[i : i + some], *parameters, relu=relu)
+    some = max(1, PIECE // max(1, rows.shape[-1]))
+    for i in range(0, max(1, len(rows)), some):
+        codes[i : i + some] = step(rows[i : i + some], bias, x_scale, w_scale, scale, zero_point, relu=relu)
     return codes.reshape(acc.shape)
 
 
@@ -98,7 +105,15 @@ def qnnpack(
 
 
 def onednn_vnni(
-    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums,
+    bias: Floats,
+    x_scale: float,
+    w_scale: Scales,
+    scale: float,
+    zero_point: int,
+    *,
+    relu: bool,
+    accum: Accum | None = None,
 ) -> Codes:
     """oneDNN's kernels for AVX-512: real numbers first, then their quantization (Chapter 6).
 
@@ -109,15 +124,25 @@ def onednn_vnni(
     ``jit_brgemm_kernel.cpp``, ``jit_avx512_core_x8s8s32x_conv_kernel.cpp``.
 
     Args, returns: as ``fbgemm``; w_scale as oneDNN has it: float32 of the weight's in a convolution,
-    ``onednn_linear_scale`` of it in a linear layer.
+    ``onednn_linear_scale`` of it in a linear layer. accum, of another tensor: codes of acc's shape, scale, zero point;
+    its real numbers are added to y.
     """
     with _quiet():
         y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
+        y = _add(y, accum)
         return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point, nan=255)
 
 
 def onednn_gemm(
-    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums,
+    bias: Floats,
+    x_scale: float,
+    w_scale: Scales,
+    scale: float,
+    zero_point: int,
+    *,
+    relu: bool,
+    accum: Accum | None = None,
 ) -> Codes:
     """oneDNN's kernel that multiplies matrices, on AVX-512: ``onednn_vnni`` with the y of ``onednn_avx2`` (Chapter 7).
 
@@ -127,11 +152,20 @@ def onednn_gemm(
     """
     with _quiet():
         y = acc.astype(np.float32) * (_twice_inverted(x_scale) * w_scale.astype(np.float32)) + bias
+        y = _add(y, accum)
         return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point, nan=255)
 
 
 def onednn_avx2(
-    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums,
+    bias: Floats,
+    x_scale: float,
+    w_scale: Scales,
+    scale: float,
+    zero_point: int,
+    *,
+    relu: bool,
+    accum: Accum | None = None,
 ) -> Codes:
     """oneDNN's kernels for AVX2: ``onednn_vnni`` with y = acc * (R(x_scale) * w_scale) + bias (Chapter 6).
 
@@ -142,11 +176,20 @@ def onednn_avx2(
     """
     with _quiet():
         y = acc.astype(np.float32) * (_twice_inverted(x_scale) * w_scale.astype(np.float32)) + bias
+        y = _add(y, accum)
         return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point)
 
 
 def onednn_reference(
-    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+    acc: Sums,
+    bias: Floats,
+    x_scale: float,
+    w_scale: Scales,
+    scale: float,
+    zero_point: int,
+    *,
+    relu: bool,
+    accum: Accum | None = None,
 ) -> Codes:
     """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
 
@@ -158,6 +201,7 @@ def onednn_reference(
     """
     with _quiet():
         y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
+        y = _add(y, accum)
         y = np.where(y > 0, y, y * np.float32(0)) if relu else y
         return _add_then_round(y / _twice_inverted(scale), zero_point)
 
@@ -170,6 +214,14 @@ def onednn_linear_scale(w_scale: Scales) -> Floats:
     """
     with _quiet():
         return _twice_inverted(w_scale) if w_scale.ndim == 0 else reciprocal(reciprocal(w_scale))
+
+
+def _add(y: Floats, accum: Accum | None) -> Floats:
+    """Add the real numbers of another tensor: fma(accum - accum_zero_point, accum_scale, y)."""
+    if accum is None:
+        return y
+    codes, scale, zero_point = accum
+    return fma(codes.astype(np.float32) - np.float32(zero_point), np.float32(scale), y)
 
 
 def _relu(y: Floats, relu: bool) -> Floats:

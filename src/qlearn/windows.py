@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
@@ -33,7 +34,7 @@ class Geometry:
     dilation: tuple[int, ...]
     groups: int
 
-    @property
+    @cached_property
     def out(self) -> tuple[int, ...]:
         """floor((length + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1."""
         each = zip(self.lengths, self.kernel, self.stride, self.padding, self.dilation, strict=True)

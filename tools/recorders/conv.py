@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("avx2", "avx512")
+CAPABILITIES = ("avx2", "avx512", "without_vnni")
 ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
 SHAPES = {  # of x and the weight; stride, padding, dilation, groups
     "dense": ((1, 5, 9, 8), (6, 5, 3, 3), (1, 1, 1, 1)),

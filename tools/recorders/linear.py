@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("avx2", "avx512")
+CAPABILITIES = ("avx2", "avx512", "without_vnni")
 ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
 ROWS, INNER, OUTPUTS = 48, 9, 20
 PRESETS = (  # of x, scale and zero point; of the weight, scale; of the result, scale and zero point

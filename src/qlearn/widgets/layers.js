@@ -22,7 +22,8 @@ export function fbgemmSteps({ sx, sw, bias, s, z, channel, relu }) {
 
 // [the bias as an integer; the accumulator with it; in steps of the output; rounded; code]
 export function qnnpackSteps({ sx, sw, bias, s, z, relu }) {
-  const b = clamp(rint(fround(fround(bias) * reciprocal(sw * sx))), -(2 ** 31), 2 ** 31 - 1);
+  const whole = rint(fround(fround(bias) * reciprocal(sw * sx)));
+  const b = Number.isNaN(whole) ? -(2 ** 31) : clamp(whole, -(2 ** 31), 2 ** 31 - 1);
   const m = fround(fround(fround(sw) * fround(sx)) * reciprocal(s));
   return (acc) => {
     const sum = (acc + b) | 0;
