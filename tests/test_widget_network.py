@@ -104,7 +104,7 @@ def test_qlearns_dominoes_fall_as_pytorchs_do(name, scales):
             most = np.abs(logits - values[last].int_repr()).max()
             assert [most, logits.argmax()] == right["logits"][m, layer].tolist()
             cases += 1
-    assert cases > 20
+    assert cases > 15
 
 
 def test_what_the_recording_says():
