@@ -58,7 +58,10 @@ def test_operators(engine: str) -> None:
     names = list(network_models.operators())
     found = ask(CAPABILITY, network_models.compare_operators, names, engine=engine)
     refused = {name for name, answer in found.items() if isinstance(answer, str)}
-    assert refused <= ({"AdaptiveAvgPool2d"} if engine == "qnnpack" else set()), found
+    assert refused <= ({"AdaptiveAvgPool2d", "Conv3d"} if engine == "qnnpack" else set()), found
+    if engine == "qnnpack":
+        unread = "of layer layer is not there yet"
+        assert "whose weights PyTorch does not hand out" in found["Conv3d"] and found["Conv3d"].endswith(unread)
     for name in set(names) - refused:
         compared, differing, notes = found[name]
         counted(compared, differing)
@@ -84,10 +87,13 @@ def test_several_outputs() -> None:
 
 
 @pytest.mark.torch
-def test_moved_in_floating_point() -> None:
-    compared, differing, notes = ask("DEFAULT", network_models.in_floating_point, engine="fbgemm")
-    counted(compared, differing)
-    assert compared > 2000 and differing == 0 and not notes
+def test_by_torch_fx(engine: str) -> None:
+    """What only its graphs hold: real numbers that are moved, and packed weights."""
+    found, operators = ask(CAPABILITY, network_models.by_torch_fx, engine=engine)
+    for compared, differing, notes in found:
+        counted(compared, differing)
+        assert compared > 1000 and differing == 0 and not notes
+    assert {"chunk", "item", "conv2d_relu", "linear"} <= set(operators) and operators.count("dequantize") == 3
 
 
 WITHOUT_TORCH = """

@@ -157,9 +157,7 @@ class _Reader:
     def __init__(self, graph: torch.fx.GraphModule) -> None:
         self.graph = graph
         self.values: dict[str, Any] = {}  # of each node: a Ref, or a constant
-        self.kinds: dict[
-            str, str
-        ] = {}  # of steps' results that are no quantized tensors: "real", "reals", "list", "size"
+        self.kinds: dict[str, str] = {}  # of results that are "real", "reals", a "list" or a "size"
         self.origins: dict[str, str] = {}  # of views: what they look at
         self.steps: list[Step] = []
         self.names: dict[str, str] = {}
@@ -191,6 +189,8 @@ class _Reader:
                 found = entry(*args, **kwargs)
             except TypeError:
                 raise NotThere(f"{what} with arguments {args} {kwargs or ''}") from None
+            except RuntimeError as error:  # of qnnpack's convolutions in three dimensions
+                raise NotThere(f"{what}, whose weights PyTorch does not hand out: {error}") from None
             if isinstance(found, Call):
                 found = self.refused(found, what)
         except NotThere as error:
