@@ -111,10 +111,11 @@ class Comparison:
         if self.first is None:
             return []
         found = self.first
-        place = f"at {found.index} it has {found.theirs}, {found.ours} is right"
+        place = f"at {found.index} theirs is {found.theirs}, ours {found.ours}"
+        by = f"{found.least:+}" if found.least == found.most else f"{found.least:+} to {found.most:+}"
         lines = [
             f"The first layer whose arithmetic differs is {found.layer} ({found.op}): {place}. "
-            f"{found.differing:,} of its {found.elements:,} elements differ, by {found.least} to {found.most}."
+            f"{found.differing:,} of its {found.elements:,} elements differ, by {by}."
         ]
         if found.unseen:
             lines.append(f"Not given, and as well where it may have arisen: {', '.join(found.unseen)}.")
@@ -127,12 +128,10 @@ class Comparison:
         else:
             lines.append("No known mistake, nor two of them together, gives these numbers.")
         later = [row for row in self.rows if row.name != found.layer]
-        others, carried = (
-            sum(bool(row.same_inputs) for row in later),
-            sum(row.same_inputs == 0 < (row.from_start or 0) for row in later),
-        )
+        others = sum(bool(row.same_inputs) for row in later)
+        carried = sum(row.same_inputs == 0 < (row.from_start or 0) for row in later)
         lines.append(
-            f"Of the later layers, {others} differ in their arithmetic, too, and {carried} only carry differences on."
+            f"Later layers whose arithmetic differs, too: {others}; that only carry differences on: {carried}."
         )
         return lines
 
