@@ -63,8 +63,11 @@ def saved(name: str, how: str) -> Any:
 # Operators and models of a few layers
 
 
-def _tail(of: Callable[..., Any] | None = None, layer: Any = None) -> Any:
-    """quantize, a convolution of 3 to 8 channels, a layer, what ``of`` does with both results, dequantize."""
+def _tail(of: Callable[..., Any] | None = None, layer: Any = None, *, apart: bool = False) -> Any:
+    """quantize, a convolution of 3 to 8 channels, a layer, what ``of`` does with both results, dequantize.
+
+    ``apart``: ``of`` itself calls the layer.
+    """
     import torch
     from torch import nn
     from torch.ao import quantization as tq
@@ -79,7 +82,7 @@ def _tail(of: Callable[..., Any] | None = None, layer: Any = None) -> Any:
 
         def forward(self, x: Any) -> Any:
             x = self.conv(self.quant(x))
-            y = self.layer(x)
+            y = x if apart else self.layer(x)
             return self.dequant(y if of is None else of(self, x, y))
 
     return Tail()
@@ -163,6 +166,9 @@ def operators() -> dict[str, Callable[[], Any]]:
         "slices": lambda: _tail(lambda self, x, y: y[:, 1:7:2, ..., 3]),
         "functions": lambda: _tail(lambda self, x, y: F.relu(F.max_pool2d(F.relu6(y), 2)).clamp(0.1, 2.0)),
         "interpolate": lambda: _tail(lambda self, x, y: F.interpolate(y, size=x.shape[2:], mode="nearest")),
+        "Conv1d": lambda: _tail(lambda self, x, y: self.layer(x.flatten(2)), nn.Conv1d(8, 5, 3), apart=True),
+        "Conv3d": lambda: _tail(lambda self, x, y: self.layer(x.unsqueeze(2)), nn.Conv3d(8, 4, (1, 3, 3)), apart=True),
+        "Linear": lambda: _tail(layer=nn.Linear(10, 7)),
         "twice": lambda: _tail(lambda self, x, y: self.joined.add(self.layer(y), x), nn.ReLU()),
         "dict": _several,
     }
@@ -187,7 +193,9 @@ def _several() -> Any:
         def forward(self, x: Any) -> Any:
             q = self.quant(x)
             y = self.conv(q)
-            return {"codes": y, "both": (self.dequant(y), self.dequant(q))}
+            real = self.dequant(y)
+            moved = real.permute(0, 2, 3, 1).reshape(real.shape[0], -1).chunk(2, 1)[1]
+            return {"codes": y, "both": (real, self.dequant(q)), "moved": moved[:, ::3]}
 
     return Several()
 
@@ -202,14 +210,19 @@ def compare_operators(names: list[str]) -> dict[str, Any]:
     x = torch.randn(2, 3, 11, 10)
     found: dict[str, Any] = {}
     for name in names:
-        model = convert(operators()[name](), x)
         try:
+            model = convert(operators()[name](), x)
             with torch.no_grad():
                 model(x)
         except RuntimeError as error:
             found[name] = f"PyTorch: {error}".splitlines()[0]
             continue
-        comparison = Network.from_torch(model).compare(model, x.numpy())
+        try:
+            net = Network.from_torch(model)
+        except NotImplementedError as error:
+            found[name] = str(error)
+            continue
+        comparison = net.compare(model, x.numpy())
         assert len(comparison.rows) >= 3
         found[name] = comparison.compared, comparison.differing, [row.note for row in comparison.rows if row.note]
     return found
@@ -282,11 +295,56 @@ def several_outputs() -> tuple[Any, Any]:
     with torch.no_grad():
         theirs = model(x)
     ours = Network.from_torch(model)(x.numpy())
-    assert list(ours) == list(theirs) and isinstance(ours["both"], tuple)
+    assert list(ours) == list(theirs) == ["codes", "both", "moved"] and isinstance(ours["both"], tuple)
     return (
-        (ours["codes"].int_repr(), *ours["both"]),
-        (theirs["codes"].int_repr().numpy(), *(part.numpy() for part in theirs["both"])),
+        (ours["codes"].int_repr(), *ours["both"], ours["moved"]),
+        (theirs["codes"].int_repr().numpy(), *(part.numpy() for part in (*theirs["both"], theirs["moved"]))),
     )
+
+
+def by_torch_fx() -> tuple[list[tuple[int, int, list[str]]], list[str]]:
+    """A chunk, which torch.fx leaves in floating point; functions, whose weights it packs. Operators after that."""
+    import torch
+    from torch import nn
+    from torch.ao import quantization as tq
+    from torch.ao.quantization import quantize_fx as fx
+    from torch.nn import functional as F
+
+    from qlearn import Network
+
+    class Functions(nn.Module):
+        """Weights in attributes, which torch.fx packs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.v = nn.Parameter(torch.randn(6, 3, 3, 3)), nn.Parameter(torch.randn(4, 8))
+            self.b = nn.Parameter(torch.randn(6))
+
+        def forward(self, x: Any) -> Any:
+            x = F.relu(F.conv2d(x, self.w, self.b, (2, 1), (1, 1), (1, 1), 1))
+            return F.linear(x, self.v)
+
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.after = nn.Conv2d(3, 8, 3), nn.Conv2d(4, 5, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.after(self.before(x).chunk(2, 1)[1])
+
+    torch.manual_seed(1)
+    x = torch.randn(2, 3, 11, 8)
+    found, operators = [], []
+    for model in (Halves(), Functions()):
+        prepared = fx.prepare_fx(model.eval(), tq.get_default_qconfig_mapping(torch.backends.quantized.engine), (x,))
+        prepared(x)
+        converted = fx.convert_fx(prepared)
+        net = Network.from_torch(converted)
+        operators += [step.op for step in net.steps]
+        comparison = net.compare(converted, x.numpy())
+        notes = [row.note for row in comparison.rows if row.note]
+        found.append((comparison.compared, comparison.differing, notes))
+    return found, operators
 
 
 # What is refused

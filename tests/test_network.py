@@ -13,7 +13,7 @@ import layers
 import network_models
 from layers import ENGINES
 from network_models import SMALL
-from oracle import COMPARED, DIFFERING, ask
+from oracle import COMPARED, DIFFERING, ask, unavailable
 from qlearn import Machine, Network, QTensor
 from qlearn.network import Progress, Ref, Step
 
@@ -45,7 +45,7 @@ def test_every_layer(name: str, how: str, engine: str) -> None:
 @pytest.mark.torch
 def test_lower_capabilities() -> None:
     """The kernels for AVX2 and those without."""
-    for capability in ("DEFAULT", "AVX2"):
+    for capability in (c for c in ("DEFAULT", "AVX2") if not unavailable(c)):
         for name in ("resnet18", "mobilenet_v2"):
             found, same, _ = ask(capability, network_models.compared, name, "quantize_fx", 40, 5)
             counted(sum(row.elements for row in found), sum(row.from_start for row in found))
@@ -58,7 +58,10 @@ def test_operators(engine: str) -> None:
     names = list(network_models.operators())
     found = ask(CAPABILITY, network_models.compare_operators, names, engine=engine)
     refused = {name for name, answer in found.items() if isinstance(answer, str)}
-    assert refused <= ({"AdaptiveAvgPool2d"} if engine == "qnnpack" else set()), found
+    assert refused <= ({"AdaptiveAvgPool2d", "Conv3d"} if engine == "qnnpack" else set()), found
+    if engine == "qnnpack":
+        unread = "of layer layer is not there yet"
+        assert "whose weights PyTorch does not hand out" in found["Conv3d"] and found["Conv3d"].endswith(unread)
     for name in set(names) - refused:
         compared, differing, notes = found[name]
         counted(compared, differing)
@@ -83,6 +86,16 @@ def test_several_outputs() -> None:
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.torch
+def test_by_torch_fx(engine: str) -> None:
+    """What only its graphs hold: real numbers that are moved, and packed weights."""
+    found, operators = ask(CAPABILITY, network_models.by_torch_fx, engine=engine)
+    for compared, differing, notes in found:
+        counted(compared, differing)
+        assert compared > 1000 and differing == 0 and not notes
+    assert {"chunk", "item", "conv2d_relu", "linear"} <= set(operators) and operators.count("dequantize") == 3
+
+
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # importing it raises ImportError
@@ -101,7 +114,7 @@ print(net)
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_saved_and_run_without_torch(name: str, tmp_path: Path) -> None:
     """In an interpreter where torch cannot be imported: the same integers in each layer, and PyTorch's output."""
-    data, printed, images, theirs, expected = ask("AVX2", network_models.saved, name, "quantize", engine="x86")
+    data, printed, images, theirs, expected = ask(CAPABILITY, network_models.saved, name, "quantize", engine="x86")
     (tmp_path / "net.npz").write_bytes(data)
     np.save(tmp_path / "x.npy", images)
     done = subprocess.run(

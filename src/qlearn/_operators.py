@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from qlearn.activations import clamp, elu, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6, sigmoid, tanh
 from qlearn.affine import QTensor, quantize_per_tensor
 from qlearn.concatenate import cat
@@ -34,7 +36,7 @@ from qlearn.shapes import (
     view,
 )
 
-__all__ = ["OPERATORS"]
+__all__ = ["MOVING", "OPERATORS", "SIZES"]
 
 
 Operator = Callable[..., Any]
@@ -92,6 +94,22 @@ def _everywhere(function: Operator) -> Operator:
     return lambda *inputs, machine, **settings: function(*inputs, **settings)
 
 
+def _moving(function: Operator) -> Operator:
+    """A function that only moves codes, of real numbers too: their 32 bits are moved as if they were codes."""
+
+    def compute(x: Any, *, machine: Machine, **settings: Any) -> Any:
+        if isinstance(x, QTensor):
+            return function(x, **settings)
+        moved = function(QTensor(np.asarray(x, np.float32).view(np.int32), 1.0, 0, "qint32"), **settings)
+        return [_reals(part) for part in moved] if isinstance(moved, list) else _reals(moved)
+
+    return compute
+
+
+def _reals(bits: QTensor) -> Any:
+    return bits.int_repr().view(np.float32)
+
+
 def _in_place(function: Operator) -> Operator:
     """The result where x was: with x's strides."""
 
@@ -109,11 +127,9 @@ _COMPUTED = (
     *(clamp, elu, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6, sigmoid, tanh, prelu),
     cat_alike,
 )
-_MOVED = (
-    *(quantize, dequantize, item, size, ndim),
-    *(channel_shuffle, chunk, contiguous, flatten, getitem, permute, reshape, split, squeeze, transpose, unsqueeze),
-    view,
-)
+_EVERYWHERE = (quantize, dequantize, item, size, ndim, channel_shuffle)
+MOVING = (chunk, contiguous, flatten, getitem, permute, reshape, split, squeeze, transpose, unsqueeze, view)
+"""Functions that only move numbers, quantized or real."""
 
 _OVERWRITING = (relu, relu6, hardtanh, clamp, hardsigmoid, leaky_relu)
 
@@ -122,7 +138,8 @@ SIZES = ("add", "sub", "mul", "floordiv")
 
 OPERATORS: dict[str, Operator] = {
     **{function.__name__: function for function in _COMPUTED},
-    **{function.__name__: _everywhere(function) for function in _MOVED},
+    **{function.__name__: _everywhere(function) for function in _EVERYWHERE},
+    **{function.__name__: _moving(function) for function in MOVING},
     **{f"{name}_of_sizes": _everywhere(_of_sizes(getattr(operator, name))) for name in SIZES},
     **{f"{function.__name__}_": _in_place(function) for function in _OVERWRITING},
     "cat": cat_of_inputs,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qlearn import _torch
-from qlearn._operators import SIZES
+from qlearn._operators import MOVING, SIZES
 from qlearn.network import Ref, Step
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class _Reader:
     def __init__(self, graph: torch.fx.GraphModule) -> None:
         self.graph = graph
         self.values: dict[str, Any] = {}  # of each node: a Ref, or a constant
-        self.kinds: dict[str, str] = {}  # of steps' results that are no quantized tensors: "real" or "size"
+        self.kinds: dict[str, str] = {}  # of results that are "real", "reals", a "list" or a "size"
         self.origins: dict[str, str] = {}  # of views: what they look at
         self.steps: list[Step] = []
         self.names: dict[str, str] = {}
@@ -189,6 +189,8 @@ class _Reader:
                 found = entry(*args, **kwargs)
             except TypeError:
                 raise NotThere(f"{what} with arguments {args} {kwargs or ''}") from None
+            except RuntimeError as error:  # of qnnpack's convolutions in three dimensions
+                raise NotThere(f"{what}, whose weights PyTorch does not hand out: {error}") from None
             if isinstance(found, Call):
                 found = self.refused(found, what)
         except NotThere as error:
@@ -209,9 +211,11 @@ class _Reader:
         elif found.op == "dequantize":
             self.kinds[name] = "real"
         elif found.op in ("chunk", "split"):
-            self.kinds[name] = "list"
+            self.kinds[name] = "reals" if self.kinds.get(inputs[0]) == "real" else "list"
         elif found.op == "item" and (self.kinds[inputs[0]] == "size" or isinstance(found.settings["index"], slice)):
             self.kinds[name] = self.kinds[inputs[0]]
+        elif found.op != "quantize" and any(self.kinds.get(source) in ("real", "reals") for source in inputs):
+            self.kinds[name] = "real"
 
     def entry(self, node: torch.fx.Node) -> tuple[str, Callable[..., Any]]:
         """What the node calls, in words, and its entry in a table."""
@@ -231,7 +235,7 @@ class _Reader:
         return what, FUNCTIONS[key]
 
     def refused(self, call: Call, what: str) -> Call:
-        """Nothing is computed in real numbers after dequantizing, and torch adds no quantized tensors with +."""
+        """Real numbers, after dequantizing, are moved but not computed with; torch adds no quantized tensors with +."""
         if call.op.endswith("_of_sizes"):
             for ref in call.settings.values():
                 if not isinstance(ref, int) and self.kinds.get(getattr(ref, "name", "")) != "size":
@@ -239,13 +243,13 @@ class _Reader:
             return call
         for ref in call.inputs:
             kind = self.kinds.get(ref.name, "quantized") if isinstance(ref, Ref) else "constant"
-            if call.op == "getitem" and kind in ("list", "size"):
+            if call.op == "getitem" and kind in ("list", "reals", "size"):
                 return call._replace(op="item")
             if kind == "list" and call.op in ("cat", "cat_alike"):
                 return call
-            if kind == "real" and call.op not in ("quantize", "size", "ndim"):
+            if kind == "real" and call.op not in ("quantize", "size", "ndim", *REALS):
                 raise NotThere(f"{what}, in floating point after {ref.name},")
-            if kind in ("constant", "list", "size"):
+            if kind in ("constant", "list", "reals", "size"):
                 raise NotThere(f"{what} of {ref}")
         return call
 
@@ -340,10 +344,9 @@ def _name_of(function: Any) -> str:
     return name
 
 
-VIEWS = (
-    *("chunk", "contiguous", "flatten", "getitem", "item", "permute"),
-    *("reshape", "split", "squeeze", "transpose", "unsqueeze", "view"),
-)
+REALS = tuple(function.__name__ for function in MOVING)
+"""Steps that move real numbers as well as codes."""
+VIEWS = (*REALS, "item")
 """Steps whose results share memory with their input, or may."""
 
 

@@ -114,7 +114,8 @@ def in_pieces(x: QTensor, weight: QTensor, g: Geometry) -> Iterator[tuple[Piece,
     if tiles:
         yield from sums_over_tiles(tiled(x, g), tiles, (g.out[0], g.out[1]))
         return
-    f = weight.once(factor_of, g.groups, max(zero_point, 255 - zero_point))
+    largest = max(zero_point, 255 - zero_point)
+    f = weight.once(factor_of, g.groups, largest)
     codes = channels_to_last(x.int_repr())  # (N, *lengths, C)
     depthwise = weight.shape[1] == 1 and f.dtype == np.float32
     inner, outputs = prod(g.kernel) * x.shape[1], weight.shape[0]
@@ -122,7 +123,7 @@ def in_pieces(x: QTensor, weight: QTensor, g: Geometry) -> Iterator[tuple[Piece,
         seen = slide(band(codes, g, piece, zero_point), g)  # (n, rows, ..., *kernel, G, C / G)
         shape = seen.shape[: 1 + len(g.out)]
         if depthwise:
-            yield piece, sums_each_tap(seen, f.w, g).reshape(*shape, outputs)
+            yield piece, sums_each_tap(seen, weight.once(rows_of_taps, g, largest), g).reshape(*shape, outputs)
         else:
             acc = np.empty((prod(shape), g.groups, f.w.shape[-1]), f.dtype)
             sums_of_products(columns(seen, g), f, out=acc.transpose(1, 0, 2))
@@ -187,29 +188,33 @@ def pieces(n: int, rows: int, size: int) -> Iterator[Piece]:
         yield slice(i, i + images), slice(j, j + some)
 
 
-def sums_each_tap(seen: Array, w: Array, g: Geometry) -> Array:
+def rows_of_taps(weight: QTensor, g: Geometry, largest: int) -> Floats:
+    """(M / G, prod(kernel), columns, G): the factor of each tap along a row of windows."""
+    w = weight.once(factor_of, g.groups, largest).w  # (G, prod(kernel), M / G)
+    rows = np.empty((w.shape[2], w.shape[1], g.out[-1], g.groups), np.float32)
+    rows[...] = w.transpose(2, 1, 0)[:, :, None]
+    return rows
+
+
+def sums_each_tap(seen: Array, factors: Floats, g: Geometry) -> Floats:
     """``sums_of_products(columns(seen), w)`` for one channel a group: too small for BLAS, so one tap at a time.
 
     Args:
         seen: whole numbers, shape (n, rows, ..., *kernel, G, 1).
-        w: whole numbers, shape (G, prod(kernel), M / G).
+        factors: made by ``rows_of_taps``.
 
     Returns:
         The sums, shape (n, rows, ..., G, M / G).
     """
-    shape = seen.shape[: 1 + len(g.out)]
-    factors = np.broadcast_to(w.transpose(2, 1, 0)[:, :, None], (w.shape[2], w.shape[1], shape[-1], g.groups)).copy()
-    sums, products = np.empty((*shape, g.groups, w.shape[2]), w.dtype), np.empty((*shape, g.groups), w.dtype)
-    for m, rows in enumerate(factors):  # (prod(kernel), columns, G): w along each row of windows
-        total = sums[..., m] if w.shape[2] == 1 else np.empty_like(products)
+    shape = (*seen.shape[: 1 + len(g.out)], g.groups)
+    sums, products = np.empty((len(factors), *shape), np.float32), np.empty(shape, np.float32)
+    for total, rows in zip(sums, factors, strict=True):
         for i, (tap, row) in enumerate(zip(product(*map(range, g.kernel)), rows, strict=True)):
-            at_tap = seen[(..., *tap, slice(None), 0)]  # (n, rows, ..., G)
-            np.multiply(at_tap, row, out=products if i else total)
+            at_tap: tuple[Any, ...] = (..., *tap, slice(None), 0)  # (n, rows, ..., G)
+            np.multiply(seen[at_tap], row, out=products if i else total)
             if i:
                 total += products
-        if w.shape[2] > 1:
-            sums[..., m] = total
-    return sums
+    return np.stack(list(sums), axis=-1) if len(sums) > 1 else sums[0][..., None]
 
 
 def windows(a: Array, g: Geometry, fill: int) -> Array:

@@ -67,9 +67,7 @@ def prepare(w: Array, x_zero_point: int) -> Tiles | None:
     return Tiles(np.ascontiguousarray(order, np.float32), rest.astype(np.float32))
 
 
-def sums_over_tiles(
-    x: Array, tiles: Tiles, out: tuple[int, int]
-) -> Iterator[tuple[tuple[slice, slice], Floats]]:
+def sums_over_tiles(x: Array, tiles: Tiles, out: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], Floats]]:
     """The sums of (x - x_zero_point) * w over windows of 3 x 3, one apart: whole numbers, shape (N, H, W, M).
 
     They come in pieces, each with the images and the rows that it has.

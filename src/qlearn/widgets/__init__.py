@@ -11,7 +11,8 @@ from .conv import SlidingWindow
 from .elementwise import AdditionTable
 from .linear import Staircase
 from .machine import TwoPaths
+from .network import Domino
 from .observers import Range
 from .rounding import Tie
 
-__all__ = ["AdditionTable", "Calculator", "Grid", "Range", "SlidingWindow", "Staircase", "Tie", "TwoPaths"]
+__all__ = ["AdditionTable", "Calculator", "Domino", "Grid", "Range", "SlidingWindow", "Staircase", "Tie", "TwoPaths"]
