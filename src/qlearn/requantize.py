@@ -55,7 +55,8 @@ def together(
 
     @cache
     def repeated(times: int) -> tuple[Floats, Scales]:
-        return np.tile(bias, times), np.tile(w_scale, times) if w_scale.ndim else w_scale
+        wide_scale = np.concatenate([w_scale] * times) if w_scale.ndim else w_scale
+        return np.concatenate([bias] * times), wide_scale
 
     def codes_of(acc: Sums) -> Codes:
         many, channels = prod(acc.shape[:-1]), acc.shape[-1]

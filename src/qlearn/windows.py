@@ -23,6 +23,8 @@ __all__ = ["Geometry", "accumulate", "columns", "geometry", "in_pieces", "length
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+Piece = tuple[slice, slice]
+"""Images, and rows (the first spatial dimension), of what a convolution gives."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def geometry(
 
 def lengths(name: str, value: Any, n: int, least: int) -> tuple[int, ...]:
     """n integers of at least least, from one integer or n of them, or an error that names the argument."""
+    if type(value) is tuple and len(value) == n and all(type(v) is int and v >= least for v in value):
+        return value
     given = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * n
     found = tuple(_integer(name, v) for v in given)
     if len(found) != n or min(found) < least:
@@ -89,9 +93,6 @@ def _integer(name: str, value: Any) -> int:
 MANY = 32
 """Tiles, and channels, from which on ``winograd`` is quicker."""
 PIECE = 2**18  # elements of the columns that are made at once, so that they stay in the cache
-
-
-Piece = tuple[slice, slice]  # images, and rows (the first dimension) of what the convolution gives
 
 
 def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Array:
