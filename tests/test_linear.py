@@ -15,7 +15,19 @@ from oracle import ask, compare, unavailable
 from qlearn import Machine, QTensor, recordings
 from strategies import bad_scales, outside
 
-SHAPES = ((1, 1), (2, 7), (1, 64), (33, 65), (129, 30), (3, 4, 50), (2, 1, 3, 17), (5, 600))
+SHAPES = (
+    (1, 1),
+    (2, 7),
+    (1, 64),
+    (33, 65),
+    (129, 30),
+    (3, 4, 50),
+    (2, 1, 3, 17),
+    (5, 600),
+    (4, 257),
+    (4, 261),
+    (4, 511),
+)
 
 
 def drawn_for(engine: str, bits: int, rng: np.random.Generator, times: int) -> list[Layer]:

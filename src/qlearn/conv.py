@@ -158,7 +158,8 @@ def conv2d_add(
     Args, returns: as ``conv2d``, and accum: quint8, per tensor, of the result's shape.
 
     Raises:
-        As ``conv2d``; TypeError, ValueError: accum is not such a tensor; ValueError: machine has another engine.
+        TypeError, ValueError: as ``conv2d``; accum is not such a tensor; machine has another engine.
+        NotImplementedError: as ``conv2d``; padding, groups, or a machine without VNNI: other steps, not known yet.
     """
     where = (stride, padding, dilation, groups)
     check_added(accum, Machine.of(machine))
@@ -250,6 +251,11 @@ def _conv(
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
     real_bias = check_bias(bias, weight.shape[0])
     kernel = kernel_of(machine, weight, g)
+    if accum is not None and (any(g.padding) or g.groups > 1 or not machine.vnni):
+        raise NotImplementedError(
+            f"padding must be 0, groups 1 and machine have VNNI for conv2d_add, whose steps are not known otherwise; "
+            f"got padding {g.padding}, groups {g.groups}, vnni={machine.vnni}"
+        )
     if accum is not None and accum.shape != (x.shape[0], weight.shape[0], *g.out):
         raise ValueError(f"accum must have shape {(x.shape[0], weight.shape[0], *g.out)}, got {accum.shape}")
 

@@ -30,8 +30,8 @@ def linear(
     """x @ weight.T + bias, as torch.ops.quantized.linear computes it (Chapter 6).
 
     acc = sum_k (x_k - x_zero_point) * (w_k - w_zero_point) in int32, then the engine's ``qlearn.requantize``; x86 is
-    fbgemm here. The capability and the number of threads do not matter. Without VNNI (``Machine.vnni``), FBGEMM and
-    oneDNN clamp the sum of each two neighbouring products x_k * w_k to 16 bits (``accumulate.saturation_loss``).
+    fbgemm here. The number of threads does not matter, the capability only as ``Machine.avx512`` asks for it. Without
+    VNNI, FBGEMM and oneDNN clamp the sum of each two neighbouring products x_k * w_k to 16 bits.
     Source: ``qlinear.cpp`` apply_impl; FBGEMM ``fbgemmPacked``; oneDNN ``gemm_x8s8s32x_matmul.cpp``; QNNPACK
     ``q8gemm``.
 
@@ -94,10 +94,23 @@ def _linear(
     f = weight.once(_factor, max(x.q_zero_point(), 255 - x.q_zero_point()))
     acc = sums_of_products(codes.astype(np.float32) - np.float32(x.q_zero_point()), f)  # (1, B, M)
     if not machine.vnni and machine.engine != "qnnpack":
-        acc = to_int32(acc) - saturation_loss(codes, weight.int_repr().T[None])
+        seen, w = codes, weight.int_repr().T[None]  # (1, B, K), (1, K, M)
+        if machine.engine == "onednn" and not machine.avx512:
+            seen, w = even_halves(seen, 2), even_halves(w, 1)
+        acc = to_int32(acc) - saturation_loss(seen, w)
     parameters = real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point
     out = requantize.in_pieces(_requantize(machine), acc, *parameters, relu=relu)
     return QTensor(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
+
+
+def even_halves(a: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    """a with a zero between its halves along an axis of 257 to 767 features, where the first half is odd.
+
+    oneDNN's kernel for AVX2 sums halves of so many features one after the other, and pairs neighbours within each.
+    Source: oneDNN ``gemm_driver.cpp`` get_k_padd.
+    """
+    half = (a.shape[axis] + 1) // 2
+    return np.insert(a, half, 0, axis) if 256 < a.shape[axis] < 768 and half % 2 else a
 
 
 def _factor(weight: QTensor, largest: int) -> Factor:

@@ -107,7 +107,7 @@ export function oncePerFrame(draw) {
 export function picture(describe, draw) {
   const root = fill(document.createElementNS("http://www.w3.org/2000/svg", "svg"), { class: "ql-picture", role: "img", "aria-label": describe }, []);
   const redraw = () => {
-    const width = root.parentElement?.clientWidth ?? 0;
+    const width = root.clientWidth; // its own, without the padding around it
     if (width === 0) return;
     const { height, children } = draw(width);
     root.setAttribute("viewBox", `0 0 ${width} ${height}`);
