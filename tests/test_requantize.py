@@ -22,7 +22,7 @@ ADD_BIAS = "        y += bias"
 MULTIPLY = "total *= t / np.float32(scale)"
 ROUND = "whole = np.rint(y, out=y)"
 ZERO_POINT_FIRST = ROUND, "whole = np.rint(y + np.float32(zero_point)) - np.float32(zero_point)"
-ADD_THEN_ROUND = "y += np.float32(zero_point)\n    codes = np.clip(np.rint(y, out=y)"
+ADD_THEN_ROUND = "    y += np.float32(zero_point)\n    codes = np.rint(y, out=y)"
 
 # a function of requantize.py; a step of it or of its helpers, and a wrong form
 MUTANTS = [
@@ -57,8 +57,8 @@ MUTANTS = [
         for right, wrong in (
             ("*= reciprocal(_twice_inverted(scale))", "/= _twice_inverted(scale)"),
             ("*= reciprocal(_twice_inverted(scale))", "*= reciprocal(scale)"),
-            (ADD_THEN_ROUND, "codes = np.clip(np.rint(y) + np.float32(zero_point)"),
-            (ADD_THEN_ROUND, "codes = np.clip(np.rint(y.astype(float) + zero_point)"),
+            (ADD_THEN_ROUND, "    pass\n    codes = (np.rint(y) + np.float32(zero_point))"),
+            (ADD_THEN_ROUND, "    pass\n    codes = np.rint(y.astype(float) + zero_point).astype(np.float32)"),
             ("_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
             ("else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
             ("np.fmax(y, zeros, out=y) if relu else y", "y"),

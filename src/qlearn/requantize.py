@@ -6,7 +6,6 @@ The output channels are the last axis. All steps are float32, each rounded once,
 """
 
 from collections.abc import Callable
-from functools import cache
 from math import gcd, prod
 from typing import Any
 
@@ -53,16 +52,16 @@ def together(
 ) -> Callable[[Sums], Codes]:
     """acc -> step(acc, bias, ...), one of the functions below; several rows count as one where rows are short."""
 
-    @cache
-    def repeated(times: int) -> tuple[Floats, Scales]:
-        wide_scale = np.concatenate([w_scale] * times) if w_scale.ndim else w_scale
-        return np.concatenate([bias] * times), wide_scale
+    repeated: dict[int, tuple[Floats, Scales]] = {1: (bias, w_scale)}
 
     def codes_of(acc: Sums) -> Codes:
         many, channels = prod(acc.shape[:-1]), acc.shape[-1]
         times = gcd(many, 64) if many and channels < 512 else 1
         rows = acc.reshape(many // times, times * channels)
-        wide_bias, wide_scale = repeated(times)
+        if times not in repeated:
+            wide = np.concatenate([w_scale] * times) if w_scale.ndim else w_scale
+            repeated[times] = np.concatenate([bias] * times), wide
+        wide_bias, wide_scale = repeated[times]
         return step(rows, wide_bias, x_scale, wide_scale, scale, zero_point, relu=relu).reshape(acc.shape)
 
     return codes_of
@@ -265,9 +264,10 @@ def _relu(y: Floats, relu: bool) -> Floats:
 
 def _add_then_round(y: Floats, zero_point: int, nan: int = 0) -> Codes:
     """rint(y + zero_point) in the range of 8 bits; y is overwritten."""
-    y += np.float32(zero_point)
-    codes = np.clip(np.rint(y, out=y), np.float32(0), np.float32(255), out=y)
-    if np.isnan(codes).any():
+    if zero_point:
+        y += np.float32(zero_point)
+    codes = np.rint(y, out=y).clip(np.float32(0), np.float32(255), out=y)
+    if np.isnan(codes.max(initial=0)):
         codes = np.where(np.isnan(codes), np.float32(nan), codes)
     return codes.astype(np.uint8)
 
@@ -288,6 +288,7 @@ def _round_then_add(y: Floats, zero_point: int, *, relu: bool) -> Codes:
     whole = np.rint(y, out=y)
     if not whole.max(initial=0) < 2**31:  # NaN neither
         whole[~(whole < 2**31)] = -(2**31)
-    np.clip(whole, np.float32(low - zero_point), np.float32(255 - zero_point), out=whole)
-    whole += np.float32(zero_point)
+    whole.clip(np.float32(low - zero_point), np.float32(255 - zero_point), out=whole)
+    if zero_point:
+        whole += np.float32(zero_point)
     return whole.astype(np.uint8)

@@ -92,7 +92,7 @@ def _integer(name: str, value: Any) -> int:
 
 MANY = 32
 """Tiles, and channels, from which on ``winograd`` is quicker."""
-PIECE = 2**18  # elements of the columns that are made at once, so that they stay in the cache
+PIECE = 2**19  # elements of the columns that are made at once, so that they stay in the cache
 
 
 def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Array:
