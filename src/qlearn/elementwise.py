@@ -5,6 +5,7 @@ depends on the capability and on where the element lies: ``Machine.path_map``.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -160,8 +161,13 @@ def _real(dequantize: Dequantize, t: QTensor, codes: Codes) -> Floats:
     scale, zero_point = np.float32(t.q_scale()), t.q_zero_point()
     if t.dtype == "qint32":
         return dequantize(codes, scale, zero_point)
-    table = dequantize(np.arange(256, dtype=np.uint8).view(codes.dtype), scale, zero_point)
-    return np.take(table, codes.view(np.uint8), mode="clip")
+    return np.take(_table(dequantize, scale, zero_point, t.dtype), codes.view(np.uint8), mode="clip")
+
+
+@lru_cache(maxsize=1024)  # a network asks again for each of its layers
+def _table(dequantize: Dequantize, scale: np.float32, zero_point: int, dtype: str) -> Floats:
+    """The real numbers of all codes of 8 bits, in the order of their bits as unsigned."""
+    return dequantize(np.arange(256, dtype=np.uint8).view(DTYPES[dtype]), scale, zero_point)
 
 
 def _strides_of_sum(a: QTensor, b: QTensor, shape: Shape) -> tuple[int, ...]:
@@ -241,7 +247,8 @@ def each_pair(kernel: Kernel, a: QTensor, b: QTensor, shape: Shape, strides: Sha
     most = TAIL if (paths == TAIL).all() else BODY
     out = _on_path(kernel, most, qa, qb)
     others = np.flatnonzero(paths != most)
-    out[others] = _on_path(kernel, TAIL, qa[others], qb[others])
+    if len(others):
+        out[others] = _on_path(kernel, TAIL, qa[others], qb[others])
     return with_strides(out, shape, strides)
 
 
