@@ -38,7 +38,7 @@ PIECE = 2**16  # elements that are requantized at once, so that the steps find t
 
 
 def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
-    """step(acc, *parameters, relu), one of the functions below, in pieces."""
+    """``step(acc, *parameters, relu)``, one of the functions below, in pieces."""
     rows, codes_of = acc.reshape(prod(acc.shape[:-1]), acc.shape[-1]), together(step, *parameters, relu=relu)
     codes = np.empty(rows.shape, np.uint8)
     some = max(1, PIECE // max(1, acc.shape[-1]))
