@@ -1,5 +1,7 @@
 """A headless Chromium for the tests of pages, and a log of all that a page must not do."""
 
+import base64
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,3 +65,30 @@ def move(slider: Any, position: float) -> None:
         }""",
         position,
     )
+
+
+ALIVE = """([traits, name]) => {
+    for (const [name, value] of Object.entries(traits)) if (value?.base64)
+        traits[name] = new DataView(Uint8Array.from(atob(value.base64), (c) => c.charCodeAt(0)).buffer);
+    const heard = {};
+    globalThis.model = {
+        get: (name) => traits[name],
+        set: (name, value) => { traits[name] = value; heard[`change:${name}`]?.forEach((hear) => hear()); },
+        on: (event, hear) => { (heard[event] ??= []).push(hear); },
+        save_changes: () => {},
+    };
+    document.body.innerHTML = "<div></div>";
+    return Promise.resolve(globalThis[name].render({ model, el: document.body.firstChild })).then(() => null);
+}"""
+
+
+def show_widget(page: Page, widget: Any, name: str) -> None:
+    """Draw a widget in a page that has its module as globalThis[name]; its model hears from nobody but the reader."""
+    traits: dict[str, Any] = {"question": {}, "answer": {}}
+    page.add_style_tag(content=widget._css)
+    for trait, value in widget.trait_values(sync=True).items():
+        if trait.startswith("_") or trait in ("layout", "tabbable", "tooltip", "question", "answer"):
+            continue
+        traits[trait] = {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+    page.evaluate(ALIVE, [json.loads(json.dumps(traits)), name])
+    page.wait_for_timeout(60)

@@ -1,5 +1,6 @@
 """elementwise.py: PyTorch's sums and products, every integer, wherever it lies; the question's numbers."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,14 @@ PRESETS = (
     ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012925386428833, 56)),
 )
 EVERY_PAIR = [np.arange(256, dtype=np.uint8).repeat(256), np.tile(np.arange(256, dtype=np.uint8), 256)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept() -> Iterator[None]:
+    """No table that a wrong step made, or that a right one had made before it."""
+    elementwise._table.cache_clear()
+    yield
+    elementwise._table.cache_clear()
 
 
 def test_the_question() -> None:

@@ -16,12 +16,13 @@ from qlearn import Machine, accumulate, conv, requantize
 
 HALF_AWAY = "np.sign(y) * np.floor(np.abs(y) + np.float32(0.5))"
 PRODUCT = "_twice_inverted(x_scale) * w_scale.astype(np.float32)"
-TOGETHER = f"acc.astype(np.float32) * ({PRODUCT})"
-APART = "(acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32)"
-ZERO_POINT_FIRST = (
-    "np.clip(cvtps2dq(y), low - zero_point, 255 - zero_point) + zero_point",
-    "np.clip(cvtps2dq(y + np.float32(zero_point)), low, 255)",
-)
+TOGETHER = f"_float32(acc) * ({PRODUCT})\n"
+APART = "_float32(acc) * _twice_inverted(x_scale)\n        y *= w_scale.astype(np.float32)\n"
+ADD_BIAS = "        y += bias"
+MULTIPLY = "total *= t / np.float32(scale)"
+ROUND = "whole = np.rint(y, out=y)"
+ZERO_POINT_FIRST = ROUND, "whole = np.rint(y + np.float32(zero_point)) - np.float32(zero_point)"
+ADD_THEN_ROUND = "    y += np.float32(zero_point)\n    codes = np.rint(y, out=y)"
 
 # a function of requantize.py; a step of it or of its helpers, and a wrong form
 MUTANTS = [
@@ -29,11 +30,11 @@ MUTANTS = [
     ("fbgemm", "fma(bias, reciprocal(t), a) if", "a + bias * reciprocal(t) if"),
     ("fbgemm", "else a + bias / t", "else fma(bias, reciprocal(t), a)"),
     ("fbgemm", "else a + bias / t", "else a + bias * reciprocal(t)"),
-    ("fbgemm", "total * (t / np.float32(scale))", "total * t / np.float32(scale)"),
-    ("fbgemm", "total * (t / np.float32(scale))", "total * (t * reciprocal(scale))"),
-    ("fbgemm", "total * (t / np.float32(scale))", "total.astype(float) * x_scale * w_scale / scale"),
+    ("fbgemm", MULTIPLY, "total = total * t / np.float32(scale)"),
+    ("fbgemm", MULTIPLY, "total *= t * reciprocal(scale)"),
+    ("fbgemm", MULTIPLY, "total = total.astype(float) * x_scale * w_scale / scale"),
     ("fbgemm", *ZERO_POINT_FIRST),
-    ("fbgemm", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
+    ("fbgemm", ROUND, f"whole = {HALF_AWAY}"),
     ("fbgemm", "low = zero_point if relu else 0", "low = 0"),
     (
         "qnnpack",
@@ -43,28 +44,28 @@ MUTANTS = [
     ("qnnpack", "* np.float32(x_scale)) * reciprocal(scale)", "* np.float32(x_scale)) / np.float32(scale)"),
     ("qnnpack", "np.float32(x_scale)) * reciprocal(scale)", "(np.float32(x_scale) * reciprocal(scale)))"),
     ("qnnpack", *ZERO_POINT_FIRST),
-    ("qnnpack", "cvtps2dq(y)", f"cvtps2dq({HALF_AWAY})"),
+    ("qnnpack", ROUND, f"whole = {HALF_AWAY}"),
     ("onednn_vnni", APART, TOGETHER),
-    ("onednn_vnni", f"{APART} + bias", "fma(acc.astype(np.float32) * _twice_inverted(x_scale), w_scale, bias)"),
+    ("onednn_vnni", f"{APART}{ADD_BIAS}", "fma(_float32(acc) * _twice_inverted(x_scale), w_scale, bias)"),
     ("onednn_vnni", "_twice_inverted(x_scale)", "np.float32(x_scale)"),
     ("onednn_avx2", TOGETHER, APART),
-    ("onednn_avx2", f"* ({PRODUCT}) + bias", "* (np.float32(x_scale) * w_scale.astype(np.float32)) + bias"),
-    ("onednn_avx2", f"acc.astype(np.float32) * ({PRODUCT}) + bias", f"fma(acc.astype(np.float32), {PRODUCT}, bias)"),
+    ("onednn_avx2", f"* ({PRODUCT})", "* (np.float32(x_scale) * w_scale.astype(np.float32))"),
+    ("onednn_avx2", f"{TOGETHER}{ADD_BIAS}", f"fma(_float32(acc), {PRODUCT}, bias)"),
     *(
         (function, right, wrong)
         for function in ("onednn_vnni", "onednn_avx2")
         for right, wrong in (
-            ("* reciprocal(_twice_inverted(scale))", "/ _twice_inverted(scale)"),
-            ("* reciprocal(_twice_inverted(scale))", "* reciprocal(scale)"),
-            ("add_then_round(y, zero_point)", "np.rint(y) + np.float32(zero_point)"),
-            ("add_then_round(y, zero_point)", "np.rint(y.astype(float) + zero_point)"),
+            ("*= reciprocal(_twice_inverted(scale))", "/= _twice_inverted(scale)"),
+            ("*= reciprocal(_twice_inverted(scale))", "*= reciprocal(scale)"),
+            (ADD_THEN_ROUND, "    pass\n    codes = (np.rint(y) + np.float32(zero_point))"),
+            (ADD_THEN_ROUND, "    pass\n    codes = np.rint(y.astype(float) + zero_point).astype(np.float32)"),
             ("_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
             ("else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
-            ("np.fmax(y, np.float32(0)) if relu else y", "y"),
+            ("np.fmax(y, zeros, out=y) if relu else y", "y"),
         )
     ),
     ("onednn_gemm", TOGETHER, APART),
-    ("onednn_gemm", "* reciprocal(_twice_inverted(scale))", "/ _twice_inverted(scale)"),
+    ("onednn_gemm", "*= reciprocal(_twice_inverted(scale))", "/= _twice_inverted(scale)"),
     ("onednn_reference", "/ _twice_inverted(scale)", "* reciprocal(_twice_inverted(scale))"),
     ("onednn_reference", APART, TOGETHER),
 ]

@@ -1,7 +1,5 @@
 """The sliding window in JavaScript, against PyTorch's recorded integers and qlearn.conv2d (Chapter 7)."""
 
-import base64
-import json
 import re
 
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 import traitlets
 
 import qlearn
+from browser import show_widget
 from qlearn import Machine, QTensor, recordings
 from qlearn.widgets import SlidingWindow
 from qlearn.widgets.base import module
@@ -18,19 +17,6 @@ SOURCE = module("arithmetic.js", "layers.js", "kit.js", "conv.js").replace(
 )
 NAMES = "positions, windowAt, accumulate, outputs, libraryOf, LIBRARIES, sentence"
 CHOICES = ("stride", "dilation", "padding")
-ALIVE = """(traits) => {
-    for (const [name, value] of Object.entries(traits)) if (value?.base64)
-        traits[name] = new DataView(Uint8Array.from(atob(value.base64), (c) => c.charCodeAt(0)).buffer);
-    const heard = {};
-    globalThis.model = {
-        get: (name) => traits[name],
-        set: (name, value) => { traits[name] = value; heard[`change:${name}`]?.forEach((hear) => hear()); },
-        on: (event, hear) => { (heard[event] ??= []).push(hear); },
-        save_changes: () => {},
-    };
-    document.body.innerHTML = "<div></div>";
-    slidingWindow.render({ model, el: document.body.firstChild });
-}"""
 OUTPUTS = """([layer, cases]) => cases.map(([geometry, library, relu, fill]) =>
     outputs(layer, geometry, library, { relu, fill }))"""
 
@@ -48,14 +34,7 @@ def page(browser):
 def alive(page):
     """The page with a widget in it, which hears from nobody but the reader."""
     page.set_viewport_size({"width": 900, "height": 1400})
-    widget, traits = SlidingWindow(), {}
-    page.add_style_tag(content=widget._css)
-    for name, value in widget.trait_values(sync=True).items():
-        if name.startswith("_") or name in ("layout", "tabbable", "tooltip"):
-            continue
-        traits[name] = {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-    page.evaluate(ALIVE, json.loads(json.dumps(traits | {"question": {}, "answer": {}})))
-    page.wait_for_timeout(60)
+    show_widget(page, SlidingWindow(), "slidingWindow")
     return page
 
 

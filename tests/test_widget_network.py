@@ -1,13 +1,12 @@
 """The domino: recorded counts in JavaScript, and the same counts from qlearn's own networks (Chapters 10 and 11)."""
 
-import base64
-import json
 from zlib import crc32, decompress
 
 import numpy as np
 import pytest
 import traitlets
 
+from browser import show_widget
 from oracle import compare
 from qlearn import recordings
 from qlearn.widgets import Domino, drawn
@@ -17,19 +16,6 @@ from qlearn.widgets.network import NAMES, NETWORKS, SCALES, flawed, network
 SOURCE = module("arithmetic.js", "kit.js", "network.js").replace("export default", "globalThis.domino =")
 EXPORTS = "recorded, nextShown, heightOf, lean, sentence"
 KINDS = [(name, scales) for name in NETWORKS.values() for scales in SCALES]
-ALIVE = """(traits) => {
-    for (const [name, value] of Object.entries(traits)) if (value?.base64)
-        traits[name] = new DataView(Uint8Array.from(atob(value.base64), (c) => c.charCodeAt(0)).buffer);
-    const heard = {};
-    globalThis.model = {
-        get: (name) => traits[name],
-        set: (name, value) => { traits[name] = value; heard[`change:${name}`]?.forEach((hear) => hear()); },
-        on: (event, hear) => { (heard[event] ??= []).push(hear); },
-        save_changes: () => {},
-    };
-    document.body.innerHTML = "<div></div>";
-    return domino.render({ model, el: document.body.firstChild }).then(() => null);
-}"""
 
 
 def found(name, scales=None):
@@ -50,14 +36,7 @@ def page(browser):
 @pytest.fixture
 def alive(page):
     """The page with MobileNetV2's dominoes, which hears from nobody but the reader."""
-    widget, traits = Domino(layer=3), {}
-    page.add_style_tag(content=widget._css)
-    for name, value in widget.trait_values(sync=True).items():
-        if name.startswith("_") or name in ("layout", "tabbable", "tooltip"):
-            continue
-        traits[name] = {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-    page.evaluate(ALIVE, json.loads(json.dumps(traits | {"question": {}, "answer": {}})))
-    page.wait_for_timeout(60)
+    show_widget(page, Domino(layer=3), "domino")
     return page
 
 

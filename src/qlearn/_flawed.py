@@ -143,7 +143,8 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps]:
             where = windows.geometry(n, t.shape, weight.shape, g.stride, 0, g.dilation, g.groups)
         total = np.asarray(windows.accumulate(t, weight, where)).astype(np.int32)
         if saturates != saturation:
-            total = total - convolution.loss(t, weight, where, pairing)
+            lost = convolution.loss(t, weight, where, pairing)
+            total = total if lost is None else total - lost
         return total
 
     def compute(how: Arithmetic) -> Array:

@@ -83,16 +83,19 @@ def to_int32(total: Array) -> Ints:
     return total.astype(np.int32, copy=False)
 
 
-def can_saturate(x: Array) -> bool:
-    """Whether any of the codes x is more than 128: 2 * 128 * -128 is still an int16 (Chapter 6)."""
-    return int(x.max(initial=0)) > 128
+def can_saturate(w: Array, largest: int) -> npt.NDArray[np.bool_]:
+    """Which two neighbouring weights can leave int16 with codes from 0 to largest: (G, K, M) -> (G, K // 2, M)."""
+    even = w[:, : w.shape[1] // 2 * 2].astype(np.int32)
+    pairs = even.reshape(w.shape[0], w.shape[1] // 2, 2, w.shape[2])  # a last single product fits: 255 * -128 > -32768
+    high, low = largest * np.maximum(pairs, 0).sum(2), largest * np.minimum(pairs, 0).sum(2)
+    return np.asarray((high > INT16.max) | (low < INT16.min))
 
 
 def saturation_loss(x: Array, w: Array) -> Ints:
     """What x @ w exceeds the sum that clamps the sum of each two neighbouring products to int16 (Chapter 6).
 
     A CPU without VNNI multiplies 32 bytes at once with the instruction vpmaddubsw: x_0 * w_0 + x_1 * w_1, for k = 0 and
-    1, 2 and 3, ..., clamped to [-32768, 32767]. Codes x up to 127 never reach the clamp.
+    1, 2 and 3, ..., clamped to [-32768, 32767]. Codes x up to 128 never reach the clamp.
 
     Only pairs of weights that can reach it with the largest x are looked at.
 
@@ -104,15 +107,10 @@ def saturation_loss(x: Array, w: Array) -> Ints:
         int32, shape (G, B, M): the exact sum minus the saturated one.
     """
     loss = np.zeros((x.shape[0], x.shape[1], w.shape[2]), np.int32)
-    largest = int(x.max(initial=0))
-    if not can_saturate(x):
-        return loss
-    x, w = x.astype(np.int32), w.astype(np.int32)
-    for k in range(0, x.shape[2] - 1, 2):  # a last single product fits: 255 * -128 > -32768
-        pair = w[:, k : k + 2]  # (G, 2, M)
-        high, low = largest * np.maximum(pair, 0).sum(1), largest * np.minimum(pair, 0).sum(1)  # (G, M)
-        group, column = np.nonzero((high > INT16.max) | (low < INT16.min))  # (n,), n pairs that can saturate
-        if len(group):
-            total = (x[group, :, k : k + 2] @ pair[group, :, column][..., None])[..., 0]  # (n, B) int32
-            loss[group, :, column] += total - np.clip(total, INT16.min, INT16.max)
+    x, w, reached = x.astype(np.int32), w.astype(np.int32), can_saturate(w, int(x.max(initial=0)))
+    for k in np.flatnonzero(reached.any(axis=(0, 2))):
+        group, column = np.nonzero(reached[:, k])  # (n,), n pairs that can saturate
+        pair = w[group, 2 * k : 2 * k + 2, column]  # (n, 2)
+        total = (x[group, :, 2 * k : 2 * k + 2] @ pair[..., None])[..., 0]  # (n, B) int32
+        loss[group, :, column] += total - np.clip(total, INT16.min, INT16.max)
     return loss

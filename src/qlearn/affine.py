@@ -72,6 +72,21 @@ class QTensor:
         self._scales.flags.writeable = self._zero_points.flags.writeable = False
         self._made: dict[Any, Any] = {}
 
+    @classmethod
+    def of_new(cls, codes: Codes, scale: float, zero_point: int, dtype: str) -> QTensor:
+        """A QTensor per tensor of codes that nobody else holds, with parameters that were checked: nothing is copied.
+
+        Args:
+            codes: of the integers of dtype, dense; become read-only.
+            scale, zero_point, dtype: as in ``QTensor``.
+        """
+        made = cls.__new__(cls)
+        made.dtype, made._codes, made._axis, made._made = dtype, codes, None, {}
+        made._scales, made._zero_points = np.array(scale), np.array(zero_point)
+        for array in (codes, made._scales, made._zero_points):
+            array.flags.writeable = False
+        return made
+
     def int_repr(self) -> Codes:
         """The integer codes: uint8, int8 or int32, read-only, with the strides the tensor was given."""
         return self._codes
@@ -314,6 +329,8 @@ def _number(name: str, value: Any, kinds: str, what: str) -> npt.NDArray[Any]:
 
 def check_scale(scale: Any) -> float:
     """The scale as a float, or a TypeError or ValueError that says what it must be."""
+    if type(scale) is float and 1e-30 < scale < 1e30:  # as nearly all are
+        return scale
     array = _number("scale", scale, "fiu", "a real number")
     if array.ndim != 0:
         raise ValueError(f"scale must be one number, got an array of shape {array.shape}")
@@ -339,6 +356,8 @@ def _positive(name: str, scales: npt.NDArray[Any]) -> None:
 
 def check_zero_point(zero_point: Any, dtype: str) -> int:
     """The zero point as an int, or a TypeError or ValueError that says what it must be."""
+    if type(zero_point) is int and 0 <= zero_point <= 127:  # within each dtype
+        return zero_point
     array = _number("zero_point", zero_point, "iu", "an integer")
     if array.ndim != 0:
         raise ValueError(f"zero_point must be one integer, got an array of shape {array.shape}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,11 @@ from qlearn import requantize
 from qlearn.accumulate import can_saturate, saturation_loss, to_int32
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.elementwise import check_per_tensor
-from qlearn.kernels import kernel_of
+from qlearn.kernels import Kernel, kernel_of
+from qlearn.layout import channels_to_first, channels_to_last
 from qlearn.linear import check_bias, check_weight, check_x, w_scales
 from qlearn.machine import Machine
-from qlearn.windows import Geometry, accumulate, columns, geometry, matrices, windows
+from qlearn.windows import Geometry, columns, geometry, in_pieces, matrices, windows
 
 __all__ = ["conv1d", "conv1d_relu", "conv2d", "conv2d_add", "conv2d_add_relu", "conv2d_relu", "conv3d", "conv3d_relu"]
 
@@ -250,7 +253,7 @@ def _conv(
     g = geometry(n, x.shape, weight.shape, *where)
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
     real_bias = check_bias(bias, weight.shape[0])
-    kernel = kernel_of(machine, weight, g)
+    kernel = weight.once(_kernel, machine, g)
     if accum is not None and (any(g.padding) or g.groups > 1 or not machine.vnni):
         raise NotImplementedError(
             f"padding must be 0, groups 1 and machine have VNNI for conv2d_add, whose steps are not known otherwise; "
@@ -259,17 +262,23 @@ def _conv(
     if accum is not None and accum.shape != (x.shape[0], weight.shape[0], *g.out):
         raise ValueError(f"accum must have shape {(x.shape[0], weight.shape[0], *g.out)}, got {accum.shape}")
 
-    acc = accumulate(x, weight, g)  # (N, *out, M)
-    if kernel.pairs and (can_saturate(x.int_repr()) or x.q_zero_point() > 128):  # FBGEMM's padding counts too
-        acc = to_int32(acc) - loss(x, weight, g, kernel.pairs)
-    steps = getattr(requantize, kernel.steps)
+    lost = loss(x, weight, g, kernel.pairs) if kernel.pairs else None  # (N, *out, M)
+    step = getattr(requantize, kernel.steps)
     parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
-    if accum is None:
-        last = requantize.in_pieces(steps, acc, *parameters, relu=relu)  # (N, *out, M)
-    else:
-        addend = np.moveaxis(accum.int_repr(), 1, -1), accum.q_scale(), accum.q_zero_point()
-        last = steps(acc, *parameters, relu=relu, accum=addend)
-    return QTensor(np.moveaxis(last, -1, 1), scale, zero_point, "quint8")  # channels_last
+    codes_of = requantize.together(step, *parameters, relu=relu)
+    codes = np.empty((x.shape[0], *g.out, weight.shape[0]), np.uint8)
+    for piece, acc in in_pieces(x, weight, g):
+        sums = acc if lost is None else to_int32(acc) - lost[piece]
+        if accum is None:
+            codes[piece] = codes_of(sums)
+        else:
+            addend = channels_to_last(accum.int_repr())[piece], accum.q_scale(), accum.q_zero_point()
+            codes[piece] = step(sums, *parameters, relu=relu, accum=addend)
+    return QTensor.of_new(channels_to_first(codes), scale, zero_point, "quint8")
+
+
+def _kernel(weight: QTensor, machine: Machine, g: Geometry) -> Kernel:
+    return kernel_of(machine, weight, g)
 
 
 def check_added(accum: QTensor, machine: Machine) -> None:
@@ -281,17 +290,39 @@ def check_added(accum: QTensor, machine: Machine) -> None:
         raise ValueError(f"accum must be quint8, got {accum.dtype}")
 
 
-def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints:
-    """What 16-bit saturation takes from the sums (``accumulate.saturation_loss``), shape (N, *out, M).
+def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints | None:
+    """What 16-bit saturation takes from the sums (``accumulate.saturation_loss``), shape (N, *out, M); None: nothing.
 
     Pairs of taps are neighbours among all (tap, channel) with the channel fastest; FBGEMM pads x with its zero point,
-    oneDNN with nothing. Pairs of channels are neighbours at one tap.
+    oneDNN with nothing. Pairs of channels are neighbours at one tap. Only groups with a pair that the largest code can
+    make saturate are looked at.
     """
-    codes, w, fill = x.int_repr(), weight.int_repr(), x.q_zero_point() if pairs == "taps" else 0
+    codes, fill = x.int_repr(), x.q_zero_point() if pairs == "taps" else 0
+    at = weight.once(groups_that_saturate, g.groups, pairs, max(int(codes.max(initial=0)), fill))
+    if not at:
+        return None
+    w, groups = weight.int_repr(), g.groups
+    codes, w, g = of_groups(codes, 1, groups, at), of_groups(w, 0, groups, at), replace(g, groups=len(at))
     if pairs == "channels":
         codes, w = even(codes, g.groups), even(w, 1)
-    lost = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g.groups))
-    return np.moveaxis(lost, 0, 1).reshape(x.shape[0], *g.out, weight.shape[0])
+    some = saturation_loss(columns(windows(codes, g, fill=fill), g), matrices(w, g.groups))
+    lost = np.zeros((x.shape[0] * prod(g.out), groups, weight.shape[0] // groups), np.int32)
+    lost[:, at] = np.moveaxis(some, 0, 1)
+    return lost.reshape(x.shape[0], *g.out, weight.shape[0])
+
+
+def groups_that_saturate(weight: QTensor, groups: int, pairs: str, largest: int) -> list[int]:
+    """Those with two weights side by side that leave int16 with codes up to largest."""
+    w = weight.int_repr()
+    reached = can_saturate(matrices(even(w, 1) if pairs == "channels" else w, groups), largest)
+    return [int(group) for group in np.flatnonzero(reached.any(axis=(1, 2)))]
+
+
+def of_groups(a: Array, axis: int, groups: int, at: list[int]) -> Array:
+    """The part of a that belongs to some of the groups along an axis."""
+    split = a.reshape(*a.shape[:axis], groups, a.shape[axis] // groups, *a.shape[axis + 1 :])
+    some = np.take(split, at, axis)
+    return some.reshape(*a.shape[:axis], -1, *a.shape[axis + 1 :])
 
 
 def even(a: Array, groups: int) -> Array:

@@ -5,6 +5,8 @@ depends on the capability and on where the element lies: ``Machine.path_map``.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -137,30 +139,47 @@ def steps(dtype: str, capability: str, path: int) -> tuple[Dequantize, Quantize]
     return dequantize, fma_then_round if capability == "DEFAULT" else quantize_round_then_add
 
 
+@dataclass(frozen=True)
+class Pairwise:
+    """All that two codes of a dtype need to become one, but for the path."""
+
+    compute: Callable[[Any, int, Codes, Codes], Codes]  # of this, the path and the codes
+    a: tuple[float, int]  # scale and zero point
+    b: tuple[float, int]
+    result: tuple[float, int]
+    dtype: str
+    capability: str
+    relu: bool
+
+    def __call__(self, path: int, qa: Codes, qb: Codes) -> Codes:
+        return self.compute(self, path, qa, qb)
+
+
 def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine | None, *, relu: bool) -> QTensor:
     machine = Machine.of(machine)
     shape = _common_shape(a, b)
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, a.dtype)
     if machine.engine == "qnnpack" and a.dtype == "quint8" and a.shape == b.shape:
         return qnnpack_add(a, b, scale, zero_point, relu=relu)
-    inverse = reciprocal(scale)
-
-    def sum_of(path: int, qa: Codes, qb: Codes) -> Codes:
-        dequantize, quantize = steps(a.dtype, machine.capability, path)
-        x = _real(dequantize, a, qa) + _real(dequantize, b, qb)
-        if relu:
-            x = np.where(x < 0, np.float32(0), x)
-        return saturate(quantize(x, inverse, zero_point), qa.dtype)
-
-    return QTensor(each_pair(sum_of, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype)
+    kernel = _pairwise(sum_of, a, b, scale, zero_point, machine, relu=relu)
+    return QTensor(each_pair(kernel, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype)
 
 
-def _real(dequantize: Dequantize, t: QTensor, codes: Codes) -> Floats:
+def sum_of(p: Pairwise, path: int, qa: Codes, qb: Codes) -> Codes:
+    """The codes of the sums of two codes each."""
+    dequantize, quantize = steps(p.dtype, p.capability, path)
+    scale, zero_point = p.result
+    x = _real(dequantize, p.dtype, *p.a, qa) + _real(dequantize, p.dtype, *p.b, qb)
+    if p.relu:
+        x = np.where(x < 0, np.float32(0), x)
+    return saturate(quantize(x, reciprocal(scale), zero_point), qa.dtype)
+
+
+def _real(dequantize: Dequantize, dtype: str, scale: float, zero_point: int, codes: Codes) -> Floats:
     """The real numbers of codes; those of 8 bits are looked up in a table of 256."""
-    scale, zero_point = np.float32(t.q_scale()), t.q_zero_point()
-    if t.dtype == "qint32":
-        return dequantize(codes, scale, zero_point)
-    table = dequantize(np.arange(256, dtype=np.uint8).view(codes.dtype), scale, zero_point)
+    if dtype == "qint32":
+        return dequantize(codes, np.float32(scale), zero_point)
+    table = dequantize(np.arange(256, dtype=np.uint8).view(codes.dtype), np.float32(scale), zero_point)
     return np.take(table, codes.view(np.uint8), mode="clip")
 
 
@@ -216,15 +235,18 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
     channels_last = like_channels_last(a.int_repr())
     if channels_last and len(shape) != a.ndim:
         raise ValueError(f"a must be contiguous to be multiplied in {len(shape)} dimensions, got strides {a.strides}")
-    multiplier = multiplier_of_product(a.q_scale(), b.q_scale(), scale)
-
-    def product_of(path: int, qa: Codes, qb: Codes) -> Codes:
-        c = (qa.astype(np.int32) - np.int32(a.q_zero_point())) * (qb.astype(np.int32) - np.int32(b.q_zero_point()))
-        codes = requantize(path, machine.capability, c, multiplier, zero_point, a.dtype)
-        return np.maximum(codes, codes.dtype.type(zero_point)) if relu else codes
-
+    kernel = _pairwise(product_of, a, b, scale, zero_point, machine, relu=relu)
     strides = dense_strides(shape, channels_last=channels_last)
-    return QTensor(each_pair(product_of, a, b, shape, strides, machine), scale, zero_point, a.dtype)
+    return QTensor(each_pair(kernel, a, b, shape, strides, machine), scale, zero_point, a.dtype)
+
+
+def product_of(p: Pairwise, path: int, qa: Codes, qb: Codes) -> Codes:
+    """The codes of the products of two codes each."""
+    (a_scale, a_zero_point), (b_scale, b_zero_point), (scale, zero_point) = p.a, p.b, p.result
+    c = (qa.astype(np.int32) - np.int32(a_zero_point)) * (qb.astype(np.int32) - np.int32(b_zero_point))
+    multiplier = multiplier_of_product(a_scale, b_scale, scale)
+    codes = requantize(path, p.capability, c, multiplier, zero_point, p.dtype)
+    return np.maximum(codes, codes.dtype.type(zero_point)) if p.relu else codes
 
 
 # Both
@@ -232,17 +254,40 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
 Kernel = Callable[[int, Codes, Codes], Codes]
 
 
+def _pairwise(
+    compute: Callable[[Pairwise, int, Codes, Codes], Codes],
+    a: QTensor,
+    b: QTensor,
+    scale: float,
+    zero_point: int,
+    machine: Machine,
+    *,
+    relu: bool,
+) -> Pairwise:
+    first, second = ((t.q_scale(), t.q_zero_point()) for t in (a, b))
+    return Pairwise(compute, first, second, (scale, zero_point), a.dtype, machine.capability, relu)
+
+
 def each_pair(kernel: Kernel, a: QTensor, b: QTensor, shape: Shape, strides: Shape, machine: Machine) -> Codes:
     """Compute every element on the path that it lies on; codes of the given shape and strides."""
-    inputs = [broadcast_strides(t.int_repr(), shape) for t in (a, b)]
-    paths = machine.path_map(shape, strides, *inputs, block=BLOCKS[a.dtype])
-    arrays = *np.broadcast_arrays(a.int_repr(), b.int_repr()), paths
-    qa, qb, paths = (in_memory_order(array, strides) for array in arrays)  # (n,)
-    most = TAIL if (paths == TAIL).all() else BODY
+    inputs = tuple(broadcast_strides(t.int_repr(), shape) for t in (a, b))
+    most, others = _paths(machine, shape, tuple(strides), inputs, BLOCKS[a.dtype])
+    arrays = (t.int_repr() if t.shape == shape else np.broadcast_to(t.int_repr(), shape) for t in (a, b))
+    qa, qb = (in_memory_order(array, strides) for array in arrays)  # (n,)
     out = _on_path(kernel, most, qa, qb)
-    others = np.flatnonzero(paths != most)
-    out[others] = _on_path(kernel, TAIL, qa[others], qb[others])
+    if len(others):
+        out[others] = _on_path(kernel, TAIL, qa[others], qb[others])
     return with_strides(out, shape, strides)
+
+
+@lru_cache(maxsize=128)  # a network asks again for each of its layers
+def _paths(
+    machine: Machine, shape: Shape, strides: Shape, inputs: tuple[Shape, ...], block: int
+) -> tuple[int, npt.NDArray[np.intp]]:
+    """BODY, or TAIL where all elements are on it; and the elements on the other path, by their place in memory."""
+    paths = in_memory_order(machine.path_map(shape, strides, *inputs, block=block), strides)
+    most = TAIL if (paths == TAIL).all() else BODY
+    return most, np.flatnonzero(paths != most)
 
 
 PIECE = 2**15  # elements that are computed at once, so that the steps find them in the cache
@@ -251,15 +296,26 @@ PIECE = 2**15  # elements that are computed at once, so that the steps find them
 def _on_path(kernel: Kernel, path: int, qa: Codes, qb: Codes) -> Codes:
     """kernel(path, qa, qb); looked up in a table of every pair of 8-bit codes where that is less work."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        if qa.itemsize > 1 or qa.size <= 2**17:
+        if qa.itemsize > 1 or qa.size <= TABLE:
             out = np.empty_like(qa)
             for i in range(0, len(qa), PIECE):
                 out[i : i + PIECE] = kernel(path, qa[i : i + PIECE], qb[i : i + PIECE])
             return out
-        codes = np.arange(256, dtype=np.uint8).view(qa.dtype)
-        table = kernel(path, codes.repeat(256), np.tile(codes, 256))  # (65536,)
-        pairs = qa.view(np.uint8).astype(np.uint16) * np.uint16(256) + qb.view(np.uint8)
+        pairs = qa.view(np.uint8).astype(np.uint16)
+        pairs *= np.uint16(256)
+        pairs += qb.view(np.uint8)
+        table: Codes = _table(kernel, path, qa.dtype)
         return np.take(table, pairs, mode="clip")
+
+
+TABLE = 2**13  # elements; from more on a table is quicker, the second time at the latest
+
+
+@lru_cache(maxsize=128)  # a network asks again for each of its layers
+def _table(kernel: Kernel, path: int, dtype: Any) -> Codes:
+    """Of every pair of 8-bit codes, shape (65536,), in the order of their bits as unsigned."""
+    codes = np.arange(256, dtype=np.uint8).view(dtype)
+    return kernel(path, codes.repeat(256), np.tile(codes, 256))
 
 
 def check_per_tensor(name: str, t: QTensor) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "channels_to_first",
+    "channels_to_last",
     "dense_strides",
     "from_memory_order",
     "has_strides",
@@ -31,6 +33,16 @@ Array = npt.NDArray[Any]
 def strides_of(array: Array) -> tuple[int, ...]:
     """The strides of array, in elements."""
     return tuple(stride // array.itemsize for stride in array.strides)
+
+
+def channels_to_last(array: Array) -> Array:
+    """(N, C, ...) -> (N, ..., C), a view."""
+    return array.transpose(0, *range(2, array.ndim), 1)
+
+
+def channels_to_first(array: Array) -> Array:
+    """(N, ..., C) -> (N, C, ...), a view."""
+    return array.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
 
 
 def laid_out(array: Array, strides: Sequence[int]) -> Array:

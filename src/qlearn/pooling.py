@@ -79,10 +79,11 @@ def max_pool2d(
         _check_qnnpack(x, kernel)
     q = x.int_repr()
     shape = _out_shape(x, kernel, step, pad, spread, ceil_mode)
-    largest = q
+    largest = np.ascontiguousarray(np.moveaxis(q, -3, -1))  # (..., H, W, C): neighbours in memory stay together
     for axis, k, s, p, d in zip((-2, -1), kernel, step, pad, spread, strict=True):
         seen = np.arange(shape[axis])[:, None] * s + np.arange(k) * d - p  # (out, k), the indices each window sees
-        largest = _largest(largest, axis, seen, nearest=qnnpack)
+        largest = _largest(largest, axis - 1, seen, nearest=qnnpack)
+    largest = np.moveaxis(largest, -1, -3)
     if qnnpack:
         return _from_qnnpack(x, largest)
     return as_written(x, largest)
@@ -315,10 +316,10 @@ def _largest(q: Codes, axis: int, seen: Ints, *, nearest: bool) -> Codes:
     lowest = np.iinfo(q.dtype).min
 
     def tap(indices: Ints) -> Codes:
-        codes = np.take(q, np.clip(indices, 0, length - 1), axis)
+        codes = np.take(q, indices, axis, mode="clip")
         outside = (indices < 0) | (indices >= length)
         if outside.any() and not nearest:
-            codes[(..., outside, slice(None)) if axis == -2 else (..., outside)] = lowest
+            codes[(..., outside, *[slice(None)] * (-axis - 1))] = lowest
         return codes
 
     return reduce(np.maximum, (tap(indices) for indices in seen.T))

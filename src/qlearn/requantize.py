@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn.accumulate import to_int32
-from qlearn.rounding import add_then_round, cvtps2dq, fma, reciprocal, saturate
+from qlearn.rounding import add_then_round, fma, reciprocal, saturate
 
 __all__ = [
     "fbgemm",
@@ -37,20 +37,34 @@ Scales = npt.NDArray[np.floating[Any]]
 PIECE = 2**16  # elements that are requantized at once, so that the steps find them in the cache
 
 
-def in_pieces(
-    step: Step, acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
-) -> Codes:
-    """step(acc, bias, ...), one of the functions below, in pieces; several rows count as one where rows are short."""
-    many, channels = prod(acc.shape[:-1]), acc.shape[-1]
-    together = gcd(many, 64) if many and channels < 512 else 1
-    rows = acc.reshape(many // together, together * channels)
-    bias = np.tile(bias, together)
-    w_scale = np.tile(w_scale, together) if w_scale.ndim else w_scale
+def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
+    """``step(acc, *parameters, relu)``, one of the functions below, in pieces."""
+    rows, codes_of = acc.reshape(prod(acc.shape[:-1]), acc.shape[-1]), together(step, *parameters, relu=relu)
     codes = np.empty(rows.shape, np.uint8)
-    some = max(1, PIECE // max(1, rows.shape[-1]))
+    some = max(1, PIECE // max(1, acc.shape[-1]))
     for i in range(0, max(1, len(rows)), some):
-        codes[i : i + some] = step(rows[i : i + some], bias, x_scale, w_scale, scale, zero_point, relu=relu)
+        codes[i : i + some] = codes_of(rows[i : i + some])
     return codes.reshape(acc.shape)
+
+
+def together(
+    step: Step, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Callable[[Sums], Codes]:
+    """acc -> step(acc, bias, ...), one of the functions below; several rows count as one where rows are short."""
+
+    repeated: dict[int, tuple[Floats, Scales]] = {1: (bias, w_scale)}
+
+    def codes_of(acc: Sums) -> Codes:
+        many, channels = prod(acc.shape[:-1]), acc.shape[-1]
+        times = gcd(many, 64) if many and channels < 512 else 1
+        rows = acc.reshape(many // times, times * channels)
+        if times not in repeated:
+            wide = np.concatenate([w_scale] * times) if w_scale.ndim else w_scale
+            repeated[times] = np.concatenate([bias] * times), wide
+        wide_bias, wide_scale = repeated[times]
+        return step(rows, wide_bias, x_scale, wide_scale, scale, zero_point, relu=relu).reshape(acc.shape)
+
+    return codes_of
 
 
 def fbgemm(
@@ -75,9 +89,10 @@ def fbgemm(
     """
     with _quiet():
         t = np.float32(x_scale) * w_scale.astype(np.float32)
-        a = acc.astype(np.float32)
+        a = _float32(acc)
         total = fma(bias, reciprocal(t), a) if w_scale.ndim == 0 else a + bias / t
-        return _round_then_add(total * (t / np.float32(scale)), zero_point, relu=relu)
+        total *= t / np.float32(scale)
+        return _round_then_add(total, zero_point, relu=relu)
 
 
 def qnnpack(
@@ -128,9 +143,13 @@ def onednn_vnni(
     its real numbers are added to y.
     """
     with _quiet():
-        y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
+        y = _float32(acc) * _twice_inverted(x_scale)
+        y *= w_scale.astype(np.float32)
+        y += bias
         y = _add(y, accum)
-        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point, nan=255)
+        y = _relu(y, relu)
+        y *= reciprocal(_twice_inverted(scale))
+        return _add_then_round(y, zero_point, nan=255)
 
 
 def onednn_gemm(
@@ -151,9 +170,12 @@ def onednn_gemm(
     Args, returns: as ``onednn_vnni``.
     """
     with _quiet():
-        y = acc.astype(np.float32) * (_twice_inverted(x_scale) * w_scale.astype(np.float32)) + bias
+        y = _float32(acc) * (_twice_inverted(x_scale) * w_scale.astype(np.float32))
+        y += bias
         y = _add(y, accum)
-        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point, nan=255)
+        y = _relu(y, relu)
+        y *= reciprocal(_twice_inverted(scale))
+        return _add_then_round(y, zero_point, nan=255)
 
 
 def onednn_avx2(
@@ -175,9 +197,12 @@ def onednn_avx2(
     Args, returns: as ``onednn_vnni``.
     """
     with _quiet():
-        y = acc.astype(np.float32) * (_twice_inverted(x_scale) * w_scale.astype(np.float32)) + bias
+        y = _float32(acc) * (_twice_inverted(x_scale) * w_scale.astype(np.float32))
+        y += bias
         y = _add(y, accum)
-        return _add_then_round(_relu(y, relu) * reciprocal(_twice_inverted(scale)), zero_point)
+        y = _relu(y, relu)
+        y *= reciprocal(_twice_inverted(scale))
+        return _add_then_round(y, zero_point)
 
 
 def onednn_reference(
@@ -200,7 +225,9 @@ def onednn_reference(
     Args, returns: as ``onednn_vnni``.
     """
     with _quiet():
-        y = (acc.astype(np.float32) * _twice_inverted(x_scale)) * w_scale.astype(np.float32) + bias
+        y = _float32(acc) * _twice_inverted(x_scale)
+        y *= w_scale.astype(np.float32)
+        y += bias
         y = _add(y, accum)
         y = np.where(y > 0, y, y * np.float32(0)) if relu else y
         return _add_then_round(y / _twice_inverted(scale), zero_point)
@@ -224,15 +251,23 @@ def _add(y: Floats, accum: Accum | None) -> Floats:
     return fma(codes.astype(np.float32) - np.float32(zero_point), np.float32(scale), y)
 
 
+def _float32(acc: Sums) -> Floats:
+    """Sums as float32: themselves, where they are."""
+    return acc.astype(np.float32, copy=False)
+
+
 def _relu(y: Floats, relu: bool) -> Floats:
     """max(y, 0) as the instruction maxps has it: NaN gives 0."""
-    return np.fmax(y, np.float32(0)) if relu else y
+    zeros = np.zeros(y.shape[-1:], np.float32)  # a row of them is quicker than one
+    return np.fmax(y, zeros, out=y) if relu else y
 
 
 def _add_then_round(y: Floats, zero_point: int, nan: int = 0) -> Codes:
-    """rint(y + zero_point) in the range of 8 bits."""
-    codes = np.clip(add_then_round(y, zero_point), np.float32(0), np.float32(255))
-    if np.isnan(codes).any():
+    """rint(y + zero_point) in the range of 8 bits; y is overwritten."""
+    if zero_point:
+        y += np.float32(zero_point)
+    codes = np.rint(y, out=y).clip(np.float32(0), np.float32(255), out=y)
+    if np.isnan(codes.max(initial=0)):
         codes = np.where(np.isnan(codes), np.float32(nan), codes)
     return codes.astype(np.uint8)
 
@@ -248,7 +283,12 @@ def _twice_inverted(scale: Any) -> Floats:
 
 
 def _round_then_add(y: Floats, zero_point: int, *, relu: bool) -> Codes:
-    """rint(y) + zero_point in the range of 8 bits; -2**31 stands for what int32 does not hold."""
+    """rint(y) + zero_point in the range of 8 bits; what int32 does not hold gives the lowest code. y is overwritten."""
     low = zero_point if relu else 0
-    codes: Codes = (np.clip(cvtps2dq(y), low - zero_point, 255 - zero_point) + zero_point).astype(np.uint8)
-    return codes
+    whole = np.rint(y, out=y)
+    if not whole.max(initial=0) < 2**31:  # NaN neither
+        whole[~(whole < 2**31)] = -(2**31)
+    whole.clip(np.float32(low - zero_point), np.float32(255 - zero_point), out=whole)
+    if zero_point:
+        whole += np.float32(zero_point)
+    return whole.astype(np.uint8)

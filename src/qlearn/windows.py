@@ -15,12 +15,16 @@ import numpy.typing as npt
 
 from qlearn.accumulate import Factor, factor, sums_of_products
 from qlearn.affine import QTensor
+from qlearn.layout import channels_to_last
 from qlearn.linear import w_zero_points
 from qlearn.winograd import MIDDLE, Tiles, prepare, sums_over_tiles
 
-__all__ = ["Geometry", "accumulate", "columns", "geometry", "lengths", "matrices", "windows"]
+__all__ = ["Geometry", "accumulate", "columns", "geometry", "in_pieces", "lengths", "matrices", "windows"]
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Piece = tuple[slice, slice]
+"""Images, and rows (the first spatial dimension), of what a convolution gives."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ def geometry(
 
 def lengths(name: str, value: Any, n: int, least: int) -> tuple[int, ...]:
     """n integers of at least least, from one integer or n of them, or an error that names the argument."""
+    if type(value) is tuple and len(value) == n and all(type(v) is int and v >= least for v in value):
+        return value
     given = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * n
     found = tuple(_integer(name, v) for v in given)
     if len(found) != n or min(found) < least:
@@ -94,22 +100,55 @@ def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Array:
 
     Whole numbers: float32 where ``accumulate.is_exact`` proves that all of them fit, else int32.
     """
+    acc = np.empty((0, *g.out, weight.shape[0]), np.float32)
+    for piece, sums in in_pieces(x, weight, g):
+        if not len(acc):
+            acc = np.empty((x.shape[0], *acc.shape[1:]), sums.dtype)
+        acc[piece] = sums
+    return acc
+
+
+def in_pieces(x: QTensor, weight: QTensor, g: Geometry) -> Iterator[tuple[Piece, Array]]:
+    """``accumulate``, one piece after the other, each small enough to stay in the cache."""
     zero_point = x.q_zero_point()
     tiles = weight.once(tiles_of, zero_point) if in_tiles(x.shape[0], weight, g) else None
     if tiles:
-        return sums_over_tiles(tiled(x, g), tiles, (g.out[0], g.out[1]))
-    f = weight.once(factor_of, g.groups, max(zero_point, 255 - zero_point))
-    centered = padded(x.int_repr(), g, zero_point, np.float32)
-    centered -= np.float32(zero_point)
-    seen = slide(centered, g)  # (N, *out, *kernel, G, C / G)
-    acc = np.empty((len(centered), *g.out, g.groups, f.w.shape[-1]), f.dtype)
-    if weight.shape[1] == 1 and f.dtype == np.float32:
-        sums_each_tap(seen, f.w, g, acc)
+        yield from sums_over_tiles(tiled(x, g), tiles, (g.out[0], g.out[1]))
+        return
+    largest = max(zero_point, 255 - zero_point)
+    f = weight.once(factor_of, g.groups, largest)
+    codes = channels_to_last(x.int_repr())  # (N, *lengths, C)
+    depthwise = weight.shape[1] == 1 and f.dtype == np.float32
+    inner, outputs = prod(g.kernel) * x.shape[1], weight.shape[0]
+    for piece in pieces(len(codes), g.out[0], prod(g.out[1:]) * (4 * outputs if depthwise else max(inner, outputs))):
+        seen = slide(band(codes, g, piece, zero_point), g)  # (n, rows, ..., *kernel, G, C / G)
+        shape = seen.shape[: 1 + len(g.out)]
+        if depthwise:
+            yield piece, sums_each_tap(seen, weight.once(rows_of_taps, g, largest), g).reshape(*shape, outputs)
+        else:
+            acc = np.empty((prod(shape), g.groups, f.w.shape[-1]), f.dtype)
+            sums_of_products(columns(seen, g), f, out=acc.transpose(1, 0, 2))
+            yield piece, acc.reshape(*shape, outputs)
+
+
+def band(codes: Array, g: Geometry, piece: Piece, zero_point: int) -> Floats:
+    """(N, *lengths, C) -> (n, *padded lengths, C): codes - zero_point of the rows that a piece of the result sees."""
+    images, rows = piece
+    first, stop = rows.start * g.stride[0], (min(rows.stop, g.out[0]) - 1) * g.stride[0]
+    first, stop = first - g.padding[0], stop - g.padding[0] + g.dilation[0] * (g.kernel[0] - 1) + 1
+    part = codes[images, max(0, first) : max(0, stop)]
+    before = min(max(0, -first), stop - first)  # rows of padding
+    lengths = stop - first, *(n + 2 * p for n, p in zip(g.lengths[1:], g.padding[1:], strict=True))
+    if lengths == part.shape[1:-1]:
+        inner = centered = part.astype(np.float32, order="C")
     else:
-        for piece in pieces(len(acc), g.out[0], prod(g.out[1:]) * prod(g.kernel) * centered.shape[-1]):
-            into = acc[piece].reshape(-1, *acc.shape[-2:])  # (P, G, M / G), a view
-            sums_of_products(columns(seen[piece], g), f, out=np.moveaxis(into, 1, 0))
-    return acc.reshape(len(acc), *g.out, weight.shape[0])
+        centered = np.zeros((len(part), *lengths, codes.shape[-1]), np.float32)
+        corner = zip((before, *g.padding[1:]), part.shape[1:-1], strict=True)
+        inner = centered[(slice(None), *(slice(start, start + n) for start, n in corner))]
+        inner[...] = part
+    if zero_point:
+        inner -= np.float32(zero_point)
+    return centered
 
 
 def factor_of(weight: QTensor, groups: int, largest: int) -> Factor:
@@ -138,36 +177,45 @@ def tiled(x: QTensor, g: Geometry) -> Array:
     (high, wide), (top, left) = ((length + length % 2 + 2 for length in g.out), g.padding)
     d = np.full((x.shape[0], high, wide, x.shape[1]), x.q_zero_point() - MIDDLE, np.int16)
     inner = d[:, top : top + g.lengths[0], left : left + g.lengths[1]]
-    inner[...] = np.moveaxis(x.int_repr(), 1, -1)
+    inner[...] = channels_to_last(x.int_repr())
     inner -= np.int16(MIDDLE)
     return d
 
 
-def pieces(n: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
+def pieces(n: int, rows: int, size: int) -> Iterator[Piece]:
     """Cuts of n images of rows rows of size elements, about PIECE elements each: whole images, or rows of one image."""
     images, some = max(1, PIECE // (rows * size)), max(1, min(rows, PIECE // size))
     for i, j in product(range(0, n, images), range(0, rows, some)):
         yield slice(i, i + images), slice(j, j + some)
 
 
-def sums_each_tap(seen: Array, w: Array, g: Geometry, acc: Array) -> None:
+def rows_of_taps(weight: QTensor, g: Geometry, largest: int) -> Floats:
+    """(M / G, prod(kernel), columns, G): the factor of each tap along a row of windows."""
+    w = weight.once(factor_of, g.groups, largest).w  # (G, prod(kernel), M / G)
+    rows = np.empty((w.shape[2], w.shape[1], g.out[-1], g.groups), np.float32)
+    rows[...] = w.transpose(2, 1, 0)[:, :, None]
+    return rows
+
+
+def sums_each_tap(seen: Array, factors: Floats, g: Geometry) -> Floats:
     """``sums_of_products(columns(seen), w)`` for one channel a group: too small for BLAS, so one tap at a time.
 
     Args:
-        seen: whole numbers, shape (N, *out, *kernel, G, 1).
-        w: whole numbers, shape (G, prod(kernel), M / G).
-        acc: receives the sums, shape (N, *out, G, M / G).
+        seen: whole numbers, shape (n, rows, ..., *kernel, G, 1).
+        factors: made by ``rows_of_taps``.
+
+    Returns:
+        The sums, shape (n, rows, ..., G, M / G).
     """
-    rows = np.empty((w.shape[2], w.shape[1], g.out[-1], g.groups), w.dtype)  # w along each row of windows
-    rows[...] = w.transpose(2, 1, 0)[:, :, None]
-    for piece in pieces(len(acc), g.out[0], 8 * prod(g.out[1:]) * g.groups):
-        for m, row in enumerate(rows):
-            total, product_ = np.zeros((2, *acc[piece].shape[:-1]), w.dtype)  # (n, rows, ..., G)
-            for tap, factors in zip(product(*map(range, g.kernel)), row, strict=True):
-                everywhere: tuple[Any, ...] = (*piece, *(slice(None),) * (len(g.out) - 1), *tap)
-                np.multiply(seen[everywhere][..., 0], factors, out=product_)
-                total += product_
-            acc[piece][..., m] = total
+    shape = (*seen.shape[: 1 + len(g.out)], g.groups)
+    sums, products = np.empty((len(factors), *shape), np.float32), np.empty(shape, np.float32)
+    for total, rows in zip(sums, factors, strict=True):
+        for i, (tap, row) in enumerate(zip(product(*map(range, g.kernel)), rows, strict=True)):
+            at_tap: tuple[Any, ...] = (..., *tap, slice(None), 0)  # (n, rows, ..., G)
+            np.multiply(seen[at_tap], row, out=products if i else total)
+            if i:
+                total += products
+    return np.stack(list(sums), axis=-1) if len(sums) > 1 else sums[0][..., None]
 
 
 def windows(a: Array, g: Geometry, fill: int) -> Array:
@@ -185,7 +233,10 @@ def padded(a: Array, g: Geometry, fill: int, dtype: npt.DTypeLike) -> Array:
 
 
 def slide(padded: Array, g: Geometry) -> Array:
-    """(N, *padded lengths, C) -> (N, *out, *kernel, G, C / G): a view that repeats what windows share."""
+    """(N, *padded lengths, C), contiguous -> (N, *out, *kernel, G, C / G): a view that repeats what windows share.
+
+    There are as many windows as fit: ``Geometry.out``, or less rows where padded has less.
+    """
     n, channels = padded.shape[0], padded.shape[-1]
     steps = padded.strides[1:-1]
     strides = [
@@ -195,13 +246,14 @@ def slide(padded: Array, g: Geometry) -> Array:
         channels // g.groups * padded.itemsize,
         padded.itemsize,
     ]
-    shape = (n, *g.out, *g.kernel, g.groups, channels // g.groups)
-    return np.lib.stride_tricks.as_strided(padded, shape, strides, writeable=False)
+    rows = (padded.shape[1] - g.dilation[0] * (g.kernel[0] - 1) - 1) // g.stride[0] + 1
+    shape = (n, rows, *g.out[1:], *g.kernel, g.groups, channels // g.groups)
+    return np.ndarray(shape, padded.dtype, padded, 0, strides)
 
 
 def columns(seen: Array, g: Geometry) -> Array:
     """(N, *out, *kernel, G, C / G) -> (G, N * prod(out), prod(kernel) * C / G), the channel fastest (im2col)."""
-    by_group = np.moveaxis(seen, -2, 0)
+    by_group = seen.transpose(seen.ndim - 2, *range(seen.ndim - 2), seen.ndim - 1)
     return by_group.reshape(g.groups, prod(seen.shape[: 1 + len(g.out)]), prod(g.kernel) * seen.shape[-1])
 
 

@@ -10,6 +10,8 @@ multiple of 1/4, so float32 is exact up to 2**22 of them, or 2**24 where they ar
 Winograd (1980); Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
 """
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,8 +67,10 @@ def prepare(w: Array, x_zero_point: int) -> Tiles | None:
     return Tiles(np.ascontiguousarray(order, np.float32), rest.astype(np.float32))
 
 
-def sums_over_tiles(x: Array, tiles: Tiles, out: tuple[int, int]) -> Floats:
+def sums_over_tiles(x: Array, tiles: Tiles, out: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], Floats]]:
     """The sums of (x - x_zero_point) * w over windows of 3 x 3, one apart: whole numbers, shape (N, H, W, M).
+
+    They come in pieces, each with the images and the rows that it has.
 
     Args:
         x: x - MIDDLE, int16, padded to an even number of rows and columns, at least two more than the result has; shape
@@ -76,15 +80,15 @@ def sums_over_tiles(x: Array, tiles: Tiles, out: tuple[int, int]) -> Floats:
     """
     n, rows, columns, channels = x.shape
     high, wide, outputs = rows // 2 - 1, columns // 2 - 1, tiles.w.shape[-1]
-    sums = np.empty((n, high, 2, wide, 2, outputs), np.float32)
-    some = max(1, min(high, PIECE // (16 * wide * channels)))
-    for image, image_sums in zip(x, sums, strict=True):
-        for i in range(0, high, some):
-            d = image[2 * i : 2 * (i + some) + 2]  # the rows of some tiles
-            products = transform(d, tiles.w)
-            products[1, 1] += tiles.rest
-            add_up(products, image_sums[i : i + some])
-    return sums.reshape(n, 2 * high, 2 * wide, outputs)[:, : out[0], : out[1]]
+    some = max(1, min(high, PIECE // (16 * wide * max(channels, outputs))))
+    for image, i in product(range(n), range(0, high, some)):
+        d = x[image, 2 * i : 2 * (i + some) + 2]  # the rows of some tiles
+        products = transform(d, tiles.w)
+        products[1, 1] += tiles.rest
+        sums = np.empty((len(d) // 2 - 1, 2, wide, 2, outputs), np.float32)
+        add_up(products, sums)
+        piece = sums.reshape(1, -1, 2 * wide, outputs)[:, : out[0] - 2 * i, : out[1]]
+        yield (slice(image, image + 1), slice(2 * i, 2 * i + piece.shape[1])), piece
 
 
 def transform(d: Array, w: Floats) -> Floats:

@@ -79,8 +79,9 @@ def carried_on(torch: Any, net: Network, right: Mapping[str, Any], name: str, co
     return changed
 
 
+@cache
 def all_layers(torch: Any, net: Network) -> dict[str, Any]:
-    """PyTorch's results of all layers, the image under "x"."""
+    """PyTorch's results of all layers, the image under "x"; kept, as a reader asks about one network many times."""
     values = {"x": drawn.image().to_torch()}
     for step in net.steps:
         values[step.name] = computed(torch, step, values)
