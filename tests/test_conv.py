@@ -13,8 +13,9 @@ import qlearn
 from drawn_layers import KINDS, Layer, answer, draw_conv, sound, with_accum
 from layers import ENGINES, differing, machine_of, recorded_machine, same_layers
 from oracle import ask, compare, unavailable
-from qlearn import Machine, QTensor, conv, recordings
+from qlearn import Machine, QTensor, conv, recordings, requantize
 from qlearn.kernels import Kernel, kernel_of
+from qlearn.rounding import fma, reciprocal
 from strategies import bad_scales, not_integers, outside
 
 
@@ -123,24 +124,50 @@ def test_both_refuse() -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.skipif(not layers.VNNI, reason="conv2d_add is known with VNNI alone")
-def test_conv2d_add(capability: str, rng: np.random.Generator) -> None:
-    """The sum with another tensor before the rounding, on onednn, without padding and groups."""
-    plain = [
-        draw_conv(rng, 2, machine_of("onednn"), bits=7 + i % 2, symmetric=True, kind=kind, longest=20)
-        for kind in ("any", "pointwise")
-        for i in range(25)
+@pytest.mark.parametrize("cpu", ["", "AVX2", "AVX512"])
+def test_conv2d_add(cpu: str, rng: np.random.Generator) -> None:
+    """The sum with another tensor before the rounding, on onednn."""
+    layers.need("onednn", cpu)
+    drawn = [
+        draw_conv(rng, 2, machine_of("onednn", cpu=cpu), bits=7 + i % 2, symmetric=True, kind=kind, longest=20)
+        for kind in KINDS
+        for i in range(60)
     ]
-    allowed = [one for one in plain if not any(one.geometry[1])]
-    same_layers([with_accum(rng, one) for one in allowed], "onednn", capability)
+    same_layers([with_accum(rng, one) for one in drawn], "onednn", cpu=cpu)
 
 
-def test_conv2d_add_that_is_not_known() -> None:
-    one = with_accum(np.random.default_rng(0), layer())
-    x, weight, accum = *one.tensors(), *one.added()
-    for vnni, geometry in ((True, (1, 1, 1, 1)), (False, (1, 0, 1, 1))):
-        with pytest.raises(NotImplementedError, match="padding must be 0, groups 1 and machine have VNNI"):
-            qlearn.conv2d_add(x, accum, weight, None, *geometry, 0.5, 0, machine=Machine("onednn", "AVX2", 1, vnni))
+OTHER_SUMS = {
+    "scale as it is": lambda q, s, y, fused: fma(q, np.float32(s), y) if fused else y + q * np.float32(s),
+    "rounded once or twice": lambda q, s, y, fused: y + q * twice(s) if fused else fma(q, twice(s), y),
+    "inverted from float64": lambda q, s, y, fused: (
+        fma(q, reciprocal(1 / s), y) if fused else y + q * reciprocal(1 / s)
+    ),
+}
+
+
+def twice(scale: float) -> Any:
+    return reciprocal(reciprocal(scale))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("cpu", ["", "AVX2"])
+@pytest.mark.parametrize("change", OTHER_SUMS)
+def test_conv2d_add_step_by_step(cpu: str, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step of the sum, changed, shows; without VNNI in oneDNN's reference, which rounds twice."""
+    layers.need("onednn", cpu)
+    rng, machine = np.random.default_rng(11), machine_of("onednn", cpu=cpu)
+    kind = "depthwise" if cpu else "pointwise"
+    drawn = [draw_conv(rng, 2, machine, bits=7, symmetric=True, kind=kind, longest=40) for _ in range(600)]
+    drawn = [with_accum(rng, one) for one in drawn]
+    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine="onednn", cpu=cpu)
+    assert differing(drawn, theirs, machine) == 0
+
+    def other(y: Any, accum: Any, *, fused: bool = True) -> Any:
+        codes, scale, zero_point = accum
+        return OTHER_SUMS[change](codes.astype(np.float32) - np.float32(zero_point), scale, y, fused)
+
+    monkeypatch.setattr(requantize, "_add", other)
+    assert differing(drawn, theirs, machine) > 0
 
 
 @pytest.mark.torch

@@ -110,13 +110,8 @@ def draw(name: str, rng: Generator) -> Layer:
         return draw_linear(rng, (*rows, int(rng.integers(1, 300))), int(rng.integers(1, 140)), **common)
     n, kind = int(name[4]), str(rng.choice(KINDS))
     longest = int(rng.choice([10, 40])) if n > 1 else 300
-    while True:
-        kind = str(rng.choice(["any", "pointwise"])) if "add" in name else kind
-        layer = draw_conv(rng, n, machine, kind=kind, longest=longest, **common)
-        if "add" not in name:
-            return layer
-        if not any(layer.geometry[1]):  # with padding, conv2d_add is not known
-            return with_accum(rng, layer)
+    layer = draw_conv(rng, n, machine, kind=kind, longest=longest, **common)
+    return with_accum(rng, layer) if "add" in name else layer
 
 
 def draw_linear(

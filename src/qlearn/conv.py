@@ -162,7 +162,7 @@ def conv2d_add(
 
     Raises:
         TypeError, ValueError: as ``conv2d``; accum is not such a tensor; machine has another engine.
-        NotImplementedError: as ``conv2d``; padding, groups, or a machine without VNNI: other steps, not known yet.
+        NotImplementedError: as ``conv2d``.
     """
     where = (stride, padding, dilation, groups)
     check_added(accum, Machine.of(machine))
@@ -254,11 +254,6 @@ def _conv(
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
     real_bias = check_bias(bias, weight.shape[0])
     kernel = weight.once(_kernel, machine, g)
-    if accum is not None and (any(g.padding) or g.groups > 1 or not machine.vnni):
-        raise NotImplementedError(
-            f"padding must be 0, groups 1 and machine have VNNI for conv2d_add, whose steps are not known otherwise; "
-            f"got padding {g.padding}, groups {g.groups}, vnni={machine.vnni}"
-        )
     if accum is not None and accum.shape != (x.shape[0], weight.shape[0], *g.out):
         raise ValueError(f"accum must have shape {(x.shape[0], weight.shape[0], *g.out)}, got {accum.shape}")
 

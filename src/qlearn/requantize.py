@@ -218,7 +218,8 @@ def onednn_reference(
 ) -> Codes:
     """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
 
-    Its relu multiplies what is not positive by 0, so that -inf becomes NaN, and NaN 0.
+    The real numbers of accum are added in two roundings. Its relu multiplies what is not positive by 0, so that -inf
+    becomes NaN, and NaN 0.
 
     Source: oneDNN ``ref_convolution_int8.cpp``.
 
@@ -228,7 +229,7 @@ def onednn_reference(
         y = _float32(acc) * _twice_inverted(x_scale)
         y *= w_scale.astype(np.float32)
         y += bias
-        y = _add(y, accum)
+        y = _add(y, accum, fused=False)
         y = np.where(y > 0, y, y * np.float32(0)) if relu else y
         return _add_then_round(y / _twice_inverted(scale), zero_point)
 
@@ -243,12 +244,18 @@ def onednn_linear_scale(w_scale: Scales) -> Floats:
         return _twice_inverted(w_scale) if w_scale.ndim == 0 else reciprocal(reciprocal(w_scale))
 
 
-def _add(y: Floats, accum: Accum | None) -> Floats:
-    """Add the real numbers of another tensor: fma(accum - accum_zero_point, accum_scale, y)."""
+def _add(y: Floats, accum: Accum | None, *, fused: bool = True) -> Floats:
+    """Add the real numbers of another tensor, (accum - accum_zero_point) * (1 / (1 / accum_scale)), all in float32.
+
+    A fused multiply-add, but in the reference, which rounds twice. Source: ``qconv.cpp``
+    PackedConvWeightsOnednn::apply_impl, ideep ``conv.hpp`` (sum_scale); oneDNN
+    ``primitive_attr_postops.cpp`` ref_post_ops_t::execute.
+    """
     if accum is None:
         return y
     codes, scale, zero_point = accum
-    return fma(codes.astype(np.float32) - np.float32(zero_point), np.float32(scale), y)
+    q, s = codes.astype(np.float32) - np.float32(zero_point), reciprocal(reciprocal(scale))
+    return fma(q, s, y) if fused else y + q * s
 
 
 def _float32(acc: Sums) -> Floats:
