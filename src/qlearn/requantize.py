@@ -40,7 +40,7 @@ PIECE = 2**16  # elements that are requantized at once, so that the steps find t
 def together(
     step: Step, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Callable[[Sums], Codes]:
-    """acc -> step(acc, bias, ...), one of the functions below, in pieces; several rows count as one where they are short."""
+    """acc -> step(acc, bias, ...), one of the functions below, in pieces; several short rows count as one."""
 
     repeated: dict[int, tuple[Floats, Scales]] = {1: (bias, w_scale)}
 
