@@ -171,7 +171,7 @@ def test_edges_of_int16() -> None:
 
 
 LEAST = np.full((1, 1, 2), 145, np.uint8), np.array([[[113, -113], [113, -113]]], np.int8)
-"""145 * 226 is 32770: no two codes and weights reach a sum that is closer to int16's ends."""
+"""145 * 226 is 32770: a code times the sum of two weights comes no closer to int16's ends from outside."""
 
 
 def test_the_least_sum_that_saturates() -> None:
