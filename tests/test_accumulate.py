@@ -168,3 +168,28 @@ def test_edges_of_int16() -> None:
         ([0, 255, 255, 0], [127, 127, 127, 127], 0),  # neighbours, but no pair
     ):
         assert saturation_loss(np.array([[pair]], np.uint8), np.array([weights], np.int8)[..., None]).item() == lost
+
+
+LEAST = np.full((1, 1, 2), 145, np.uint8), np.array([[[113, -113], [113, -113]]], np.int8)
+"""145 * 226 is 32770: a code times the sum of two weights comes no closer to int16's ends from outside."""
+
+
+def test_the_least_sum_that_saturates() -> None:
+    assert saturation_loss(*LEAST).tolist() == [[[3, -2]]]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("high > INT16.max", "high > INT16.max + 3"),
+        ("low < INT16.min", "low < INT16.min - 2"),
+        ("np.maximum(pairs, 0).sum(2)", "np.maximum(pairs, 0).max(2)"),
+        ("np.minimum(pairs, 0).sum(2)", "np.minimum(pairs, 0).min(2)"),
+    ],
+)
+def test_another_bound_misses_it(right: str, wrong: str) -> None:
+    source = inspect.getsource(accumulate)
+    assert source.count(right) == 1
+    module = ModuleType("mutated")
+    exec(source.replace(right, wrong), module.__dict__)
+    assert module.saturation_loss(*LEAST).tolist() != [[[3, -2]]]

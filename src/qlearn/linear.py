@@ -99,7 +99,7 @@ def _linear(
             seen, w = even_halves(seen, 2), even_halves(w, 1)
         acc = to_int32(acc) - saturation_loss(seen, w)
     parameters = real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point
-    out = requantize.in_pieces(_requantize(machine), acc, *parameters, relu=relu)
+    out = requantize.together(_requantize(machine), *parameters, relu=relu)(acc)
     return QTensor(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
 
 

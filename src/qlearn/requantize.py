@@ -17,13 +17,13 @@ from qlearn.rounding import add_then_round, fma, reciprocal, saturate
 
 __all__ = [
     "fbgemm",
-    "in_pieces",
     "onednn_avx2",
     "onednn_gemm",
     "onednn_linear_scale",
     "onednn_reference",
     "onednn_vnni",
     "qnnpack",
+    "together",
 ]
 
 Codes = npt.NDArray[np.uint8]
@@ -37,32 +37,25 @@ Scales = npt.NDArray[np.floating[Any]]
 PIECE = 2**16  # elements that are requantized at once, so that the steps find them in the cache
 
 
-def in_pieces(step: Step, acc: Sums, *parameters: Any, relu: bool) -> Codes:
-    """``step(acc, *parameters, relu)``, one of the functions below, in pieces."""
-    rows, codes_of = acc.reshape(prod(acc.shape[:-1]), acc.shape[-1]), together(step, *parameters, relu=relu)
-    codes = np.empty(rows.shape, np.uint8)
-    some = max(1, PIECE // max(1, acc.shape[-1]))
-    for i in range(0, max(1, len(rows)), some):
-        codes[i : i + some] = codes_of(rows[i : i + some])
-    return codes.reshape(acc.shape)
-
-
 def together(
     step: Step, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
 ) -> Callable[[Sums], Codes]:
-    """acc -> step(acc, bias, ...), one of the functions below; several rows count as one where rows are short."""
+    """acc -> step(acc, bias, ...), one of the functions below, in pieces; several short rows count as one."""
 
     repeated: dict[int, tuple[Floats, Scales]] = {1: (bias, w_scale)}
 
     def codes_of(acc: Sums) -> Codes:
         many, channels = prod(acc.shape[:-1]), acc.shape[-1]
         times = gcd(many, 64) if many and channels < 512 else 1
-        rows = acc.reshape(many // times, times * channels)
         if times not in repeated:
             wide = np.concatenate([w_scale] * times) if w_scale.ndim else w_scale
             repeated[times] = np.concatenate([bias] * times), wide
         wide_bias, wide_scale = repeated[times]
-        return step(rows, wide_bias, x_scale, wide_scale, scale, zero_point, relu=relu).reshape(acc.shape)
+        rows = acc.reshape(many // times, times * channels)
+        codes, some = np.empty(rows.shape, np.uint8), max(1, PIECE // max(1, rows.shape[1]))
+        for i in range(0, max(1, len(rows)), some):
+            codes[i : i + some] = step(rows[i : i + some], wide_bias, x_scale, wide_scale, scale, zero_point, relu=relu)
+        return codes.reshape(acc.shape)
 
     return codes_of
 
