@@ -397,10 +397,14 @@ def test_depthwise_in_three_dimensions() -> None:
         ((1, 1, 9, 9), (8, 1, 3, 3), ([1, 1], [3, 1], 1, 1), "padding must leave x in each window"),
         ((1, 1, 9, 3), (8, 1, 3, 3), ([1, 2], [1, 0], 1, 1), "stride must be 1 along the last dimension"),
         ((1, 1, 1, 9, 9), (8, 1, 3, 3, 3), (1, 1, 1, 1), "weight must have depth 1"),
+        ((1, 16, 5, 5), (16, 1, 1, 3), (1, [1, 0], 1, 16), "padding must be 0 where the kernel is 1 long"),
+        ((1, 16, 5, 5), (16, 1, 1, 3), (1, [1, 1], 1, 16), None),
+        ((1, 8, 5, 5), (8, 1, 1, 3), (1, [1, 0], 1, 8), None),
+        ((1, 16, 3, 5, 5), (16, 1, 1, 3, 3), (1, [1, 0, 0], 1, 16), "padding must be 0 where the kernel is 1 long"),
     ],
 )
 def test_shapes_that_onednn_gets_wrong(x: Any, weight: Any, geometry: Any, match: str | None) -> None:
-    """With AVX-512 it crashes, or uses memory that nobody wrote; without, and on other engines, all is well."""
+    """With AVX-512 it crashes, uses what nobody wrote, or sums wrongly; without, and on other engines, all is well."""
     qx, qw = QTensor(np.ones(x, np.uint8), 0.1, 0, "quint8"), QTensor(np.ones(weight, np.int8), 0.1, 0, "qint8")
     operator = qlearn.conv2d if len(x) == 4 else qlearn.conv3d
     for engine in ("onednn", "x86"):

@@ -121,11 +121,27 @@ class Shape:
         """
         if self.into == self.out_of == 1 < self.g.groups:
             if len(self.g.kernel) < 3 or (vnni and set(self.g.dilation) == {1}):
+                if vnni:
+                    self.check_rows_of_padding()
                 return Kernel("onednn_vnni")
             return Kernel("onednn_gemm", "" if vnni else "taps inside")
         if self.g.groups == 1 or self.into > 16 or self.into % 4 or self.out_of % 4:
             self.check_brgemm(vnni)
         return Kernel("onednn_vnni", "" if vnni else "channels")
+
+    def check_rows_of_padding(self) -> None:
+        """Refuse the shapes for which oneDNN's depthwise kernel with VNNI sums wrongly.
+
+        Groups in sixteens, where whole rows of the result see padding alone, a kernel 1 high steps over them, and no
+        column is padded: other rows than those are wrong then, for some lengths.
+        """
+        g = self.g
+        rows = zip(g.kernel[:-1], g.padding[:-1], strict=True)
+        if g.groups % 16 == 0 and g.padding[-1] == 0 and any(k == 1 and p > 0 for k, p in rows):
+            raise NotImplementedError(
+                f"padding must be 0 where the kernel is 1 long, or pad the last dimension too, for depthwise groups in "
+                f"sixteens on oneDNN with VNNI, whose sums are wrong otherwise; got {g.padding} for kernel {g.kernel}"
+            )
 
     def check_brgemm(self, vnni: bool) -> None:
         """Refuse the shapes for which oneDNN's matrix kernels for AVX-512 use memory that is not theirs, or crash.
