@@ -111,7 +111,8 @@ def conv2d(
         NotImplementedError: shapes for which FBGEMM writes outside its memory (3 x 3, padding 1, 2 or 4 channels a
             group, groups that do not fill its vectors; depthwise in three dimensions but 3 x 3 x 3), or oneDNN reads
             what nobody wrote, with AVX-512 (one channel a group into several; padding that hides x from every window
-            of a row); oneDNN with AVX-512 and without VNNI for one channel a group. See ``qlearn.kernels``.
+            of a row), or sums wrongly, with VNNI (depthwise rows of padding); oneDNN with AVX-512 and without VNNI for
+            one channel a group. See ``qlearn.kernels``.
     """
     where = (stride, padding, dilation, groups)
     return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=False)
