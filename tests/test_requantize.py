@@ -61,7 +61,7 @@ MUTANTS = [
             (ADD_THEN_ROUND, "    pass\n    codes = np.rint(y.astype(float) + zero_point).astype(np.float32)"),
             ("_twice_inverted(w_scale) if w_scale.ndim == 0", "w_scale.astype(np.float32) if w_scale.ndim == 0"),
             ("else reciprocal(reciprocal(w_scale))", "else _twice_inverted(w_scale)"),
-            ("np.fmax(y, zeros, out=y) if relu else y", "y"),
+            ("np.fmax(y, _row(0, y.shape[-1]), out=y) if relu else y", "y"),
         )
     ),
     ("onednn_gemm", TOGETHER, APART),

@@ -6,7 +6,8 @@ The output channels are the last axis. All steps are float32, each rounded once,
 """
 
 from collections.abc import Callable
-from math import gcd, prod
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,36 +29,52 @@ __all__ = [
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 Sums = npt.NDArray[Any]
 Step = Callable[..., Codes]
 Accum = tuple[Codes, float, int]
 Scales = npt.NDArray[np.floating[Any]]
 
 
-PIECE = 2**16  # elements that are requantized at once, so that the steps find them in the cache
+PIECE = 2**17  # elements that are requantized at once: the steps find them in the cache
+ROW = 2**13  # elements of a row, at most: NumPy's loops over short rows take longer
 
 
 def together(
     step: Step, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
-) -> Callable[[Sums], Codes]:
-    """acc -> step(acc, bias, ...), one of the functions below, in pieces; several short rows count as one."""
+) -> Callable[[Sums, Codes], None]:
+    """(acc, codes): step(acc, bias, ...), one of the functions below, into codes, contiguous arrays of one shape.
 
-    repeated: dict[int, tuple[Floats, Scales]] = {1: (bias, w_scale)}
+    It goes piece by piece, and takes several short rows of channels for one.
+    """
+    channels = len(bias)
+    repeated: dict[int, tuple[Floats, Scales]] = {}
 
-    def codes_of(acc: Sums) -> Codes:
-        many, channels = prod(acc.shape[:-1]), acc.shape[-1]
-        times = gcd(many, 64) if many and channels < 512 else 1
+    def requantize(acc: Sums, codes: Codes) -> None:
+        many = prod(acc.shape[:-1])
+        times = largest_divisor(many, ROW // channels)
         if times not in repeated:
-            wide = np.concatenate([w_scale] * times) if w_scale.ndim else w_scale
-            repeated[times] = np.concatenate([bias] * times), wide
-        wide_bias, wide_scale = repeated[times]
-        rows = acc.reshape(many // times, times * channels)
-        codes, some = np.empty(rows.shape, np.uint8), max(1, PIECE // max(1, rows.shape[1]))
-        for i in range(0, max(1, len(rows)), some):
-            codes[i : i + some] = step(rows[i : i + some], wide_bias, x_scale, wide_scale, scale, zero_point, relu=relu)
-        return codes.reshape(acc.shape)
+            repeated[times] = repeat(bias, times), repeat(w_scale, times) if w_scale.ndim else w_scale
+        biases, scales = repeated[times]
+        sums, out = (a.reshape(many // times, times * channels) for a in (acc, codes))
+        some = max(1, PIECE // sums.shape[1])
+        for i in range(0, len(sums), some):
+            out[i : i + some] = step(sums[i : i + some], biases, x_scale, scales, scale, zero_point, relu=relu)
 
-    return codes_of
+    return requantize
+
+
+@lru_cache
+def largest_divisor(n: int, most: int) -> int:
+    """Of n, not larger than most; at least 1."""
+    return max((d for d in range(1, most + 1) if n % d == 0), default=1)
+
+
+def repeat(row: Array, times: int) -> Array:
+    """The numbers of a row, several times one after the other."""
+    rows = np.empty((times, len(row)), row.dtype)
+    rows[...] = row
+    return rows.reshape(-1)
 
 
 def fbgemm(
@@ -142,7 +159,7 @@ def onednn_vnni(
         y = _add(y, accum)
         y = _relu(y, relu)
         y *= reciprocal(_twice_inverted(scale))
-        return _add_then_round(y, zero_point, nan=255)
+        return _add_then_round(y, zero_point, nan=255, positive=relu)
 
 
 def onednn_gemm(
@@ -168,7 +185,7 @@ def onednn_gemm(
         y = _add(y, accum)
         y = _relu(y, relu)
         y *= reciprocal(_twice_inverted(scale))
-        return _add_then_round(y, zero_point, nan=255)
+        return _add_then_round(y, zero_point, nan=255, positive=relu)
 
 
 def onednn_avx2(
@@ -258,17 +275,29 @@ def _float32(acc: Sums) -> Floats:
 
 def _relu(y: Floats, relu: bool) -> Floats:
     """max(y, 0) as the instruction maxps has it: NaN gives 0."""
-    zeros = np.zeros(y.shape[-1:], np.float32)  # a row of them is quicker than one
-    return np.fmax(y, zeros, out=y) if relu else y
+    return np.fmax(y, _row(0, y.shape[-1]), out=y) if relu else y
 
 
-def _add_then_round(y: Floats, zero_point: int, nan: int = 0) -> Codes:
-    """rint(y + zero_point) in the range of 8 bits; y is overwritten."""
+@lru_cache
+def _row(number: int, length: int) -> Floats:
+    """One number, many times: NumPy compares with a row in less time than with the number alone."""
+    return np.full(length, number, np.float32)
+
+
+def _add_then_round(y: Floats, zero_point: int, *, nan: int = 0, positive: bool = False) -> Codes:
+    """rint(y + zero_point), clamped to 8 bits; y is overwritten.
+
+    fmax and fmin take a number rather than NaN, so the first of them says what it becomes, 0 or 255.
+    """
     if zero_point:
         y += np.float32(zero_point)
-    codes = np.rint(y, out=y).clip(np.float32(0), np.float32(255), out=y)
-    if np.isnan(codes.max(initial=0)):
-        codes = np.where(np.isnan(codes), np.float32(nan), codes)
+    codes = np.rint(y, out=y)
+    low, high = _row(0, y.shape[-1]), _row(255, y.shape[-1])
+    if not nan:
+        np.fmax(codes, low, out=codes)
+    np.fmin(codes, high, out=codes)
+    if nan and not positive:
+        np.fmax(codes, low, out=codes)
     return codes.astype(np.uint8)
 
 
@@ -279,7 +308,13 @@ def _quiet() -> np.errstate:
 
 def _twice_inverted(scale: Any) -> Floats:
     """1 / float32(1 / scale): the inner division in float64, the outer one in float32."""
-    return reciprocal(1.0 / np.asarray(scale, np.float64))
+    return _kept(scale) if isinstance(scale, float) else reciprocal(1.0 / np.asarray(scale, np.float64))
+
+
+@lru_cache
+def _kept(scale: float) -> Floats:
+    """``_twice_inverted`` of one number, from call to call of a layer."""
+    return reciprocal(1.0 / np.float64(scale))
 
 
 def _round_then_add(y: Floats, zero_point: int, *, relu: bool) -> Codes:

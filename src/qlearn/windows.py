@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -19,10 +19,11 @@ from qlearn.layout import channels_to_last
 from qlearn.linear import w_zero_points
 from qlearn.winograd import MIDDLE, Tiles, prepare, sums_over_tiles
 
-__all__ = ["Geometry", "accumulate", "columns", "geometry", "in_pieces", "lengths", "matrices", "windows"]
+__all__ = ["Geometry", "accumulate", "columns", "geometry", "in_pieces", "lengths", "matrices", "padded"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+Shape = tuple[int, ...]
 Piece = tuple[slice, slice]
 """Images, and rows (the first spatial dimension), of what a convolution gives."""
 
@@ -57,7 +58,11 @@ def geometry(
         lengths(name, value, n, least)
         for name, value, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))
     )
-    groups = _integer("groups", groups)
+    return _checked(x, w, stride, padding, dilation, _integer("groups", groups))
+
+
+@lru_cache(maxsize=1024)  # a network asks again for each of its layers
+def _checked(x: Shape, w: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int) -> Geometry:
     if groups < 1 or x[1] % groups or w[0] % groups:
         raise ValueError(f"groups must divide the channels of x and of weight, {x[1]} and {w[0]}, got {groups}")
     if w[1] * groups != x[1]:
@@ -72,7 +77,7 @@ def geometry(
 
 def lengths(name: str, value: Any, n: int, least: int) -> tuple[int, ...]:
     """n integers of at least least, from one integer or n of them, or an error that names the argument."""
-    if type(value) is tuple and len(value) == n and all(type(v) is int and v >= least for v in value):
+    if type(value) is tuple and len(value) == n and {*map(type, value)} == {int} and min(value) >= least:
         return value
     given = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * n
     found = tuple(_integer(name, v) for v in given)
@@ -92,6 +97,7 @@ def _integer(name: str, value: Any) -> int:
 
 MANY = 32
 """Tiles, and channels, from which on ``winograd`` is quicker."""
+FEW = 8  # channels: they are quicker copied one after the other
 PIECE = 2**19  # elements of the columns that are made at once, so that they stay in the cache
 
 
@@ -110,6 +116,7 @@ def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Array:
 
 def in_pieces(x: QTensor, weight: QTensor, g: Geometry) -> Iterator[tuple[Piece, Array]]:
     """``accumulate``, one piece after the other, each small enough to stay in the cache."""
+    keep_freed_memory()
     zero_point = x.q_zero_point()
     tiles = weight.once(tiles_of, zero_point) if in_tiles(x.shape[0], weight, g) else None
     if tiles:
@@ -121,14 +128,24 @@ def in_pieces(x: QTensor, weight: QTensor, g: Geometry) -> Iterator[tuple[Piece,
     depthwise = weight.shape[1] == 1 and f.dtype == np.float32
     inner, outputs = prod(g.kernel) * x.shape[1], weight.shape[0]
     for piece in pieces(len(codes), g.out[0], prod(g.out[1:]) * (4 * outputs if depthwise else max(inner, outputs))):
-        seen = slide(band(codes, g, piece, zero_point), g)  # (n, rows, ..., *kernel, G, C / G)
-        shape = seen.shape[: 1 + len(g.out)]
+        centered = band(codes, g, piece, zero_point)
         if depthwise:
-            yield piece, sums_each_tap(seen, weight.once(rows_of_taps, g, largest), g).reshape(*shape, outputs)
+            acc = sums_each_tap(slide(centered, g), weight.once(rows_of_taps, g, largest), g)
         else:
-            acc = np.empty((prod(shape), g.groups, f.w.shape[-1]), f.dtype)
-            sums_of_products(columns(seen, g), f, out=acc.transpose(1, 0, 2))
-            yield piece, acc.reshape(*shape, outputs)
+            rows = columns(centered, g)  # (G, n * rows * ..., K)
+            acc = np.empty((rows.shape[1], g.groups, f.w.shape[-1]), f.dtype)
+            sums_of_products(rows, f, out=acc.transpose(1, 0, 2))
+        yield piece, acc.reshape(len(centered), -1, *g.out[1:], outputs)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep what arrays have freed for those to come, instead of giving it back to the system.
+
+    New pages of the system take longer than all that is computed in them. glibc keeps blocks as large as any that was
+    freed before, up to 32 MB; so one that nobody writes to is made, and freed. Elsewhere it does no harm.
+    """
+    np.empty(2**25 - 2**16, np.uint8)
 
 
 def band(codes: Array, g: Geometry, piece: Piece, zero_point: int) -> Floats:
@@ -139,13 +156,15 @@ def band(codes: Array, g: Geometry, piece: Piece, zero_point: int) -> Floats:
     part = codes[images, max(0, first) : max(0, stop)]
     before = min(max(0, -first), stop - first)  # rows of padding
     lengths = stop - first, *(n + 2 * p for n, p in zip(g.lengths[1:], g.padding[1:], strict=True))
-    if lengths == part.shape[1:-1]:
-        inner = centered = part.astype(np.float32, order="C")
-    else:
-        centered = np.zeros((len(part), *lengths, codes.shape[-1]), np.float32)
-        corner = zip((before, *g.padding[1:]), part.shape[1:-1], strict=True)
-        inner = centered[(slice(None), *(slice(start, start + n) for start, n in corner))]
-        inner[...] = part
+    centered = np.empty((len(part), *lengths, codes.shape[-1]), np.float32)
+    inner = centered
+    for axis, (start, n) in enumerate(zip((before, *g.padding[1:]), part.shape[1:-1], strict=True), 1):
+        along = (slice(None),) * axis
+        inner[(*along, slice(0, start))] = 0
+        inner[(*along, slice(start + n, None))] = 0
+        inner = inner[(*along, slice(start, start + n))]
+    for channels in range(part.shape[-1]) if part.shape[-1] < FEW else [slice(None)]:
+        inner[..., channels] = part[..., channels]
     if zero_point:
         inner -= np.float32(zero_point)
     return centered
@@ -198,7 +217,7 @@ def rows_of_taps(weight: QTensor, g: Geometry, largest: int) -> Floats:
 
 
 def sums_each_tap(seen: Array, factors: Floats, g: Geometry) -> Floats:
-    """``sums_of_products(columns(seen), w)`` for one channel a group: too small for BLAS, so one tap at a time.
+    """``sums_of_products(columns(seen), w)`` for one channel a group: too small for BLAS, so tap after tap.
 
     Args:
         seen: whole numbers, shape (n, rows, ..., *kernel, G, 1).
@@ -207,20 +226,17 @@ def sums_each_tap(seen: Array, factors: Floats, g: Geometry) -> Floats:
     Returns:
         The sums, shape (n, rows, ..., G, M / G).
     """
-    shape = (*seen.shape[: 1 + len(g.out)], g.groups)
-    sums, products = np.empty((len(factors), *shape), np.float32), np.empty(shape, np.float32)
-    for total, rows in zip(sums, factors, strict=True):
-        for i, (tap, row) in enumerate(zip(product(*map(range, g.kernel)), rows, strict=True)):
-            at_tap: tuple[Any, ...] = (..., *tap, slice(None), 0)  # (n, rows, ..., G)
-            np.multiply(seen[at_tap], row, out=products if i else total)
-            if i:
-                total += products
+    spatial = len(g.out)
+    seen = np.moveaxis(seen[..., 0], range(1 + spatial, 1 + 2 * spatial), range(spatial))  # (*kernel, n, ..., G)
+    sums = np.empty((len(factors), *seen.shape[spatial:]), np.float32)
+    factors = factors.reshape(len(factors), *g.kernel, g.out[-1], g.groups)
+    taps, where, row = "ijk"[:spatial], "nab"[:spatial], "wc"
+    if g.stride[-1] == 1:  # the columns and channels of a row lie side by side
+        row = "r"
+        seen, factors = (a.reshape(*a.shape[:-2], -1) for a in (seen, factors))
+    for total, of_taps in zip(sums.reshape(len(sums), *seen.shape[spatial:]), factors, strict=True):
+        np.einsum(f"{taps}{where}{row},{taps}{row}->{where}{row}", seen, of_taps, out=total)
     return np.stack(list(sums), axis=-1) if len(sums) > 1 else sums[0][..., None]
-
-
-def windows(a: Array, g: Geometry, fill: int) -> Array:
-    """(N, C, *lengths) -> (N, *out, *kernel, G, C / G): what each window sees, as a view of the padded array."""
-    return slide(padded(a, g, fill, a.dtype), g)
 
 
 def padded(a: Array, g: Geometry, fill: int, dtype: npt.DTypeLike) -> Array:
@@ -251,10 +267,16 @@ def slide(padded: Array, g: Geometry) -> Array:
     return np.ndarray(shape, padded.dtype, padded, 0, strides)
 
 
-def columns(seen: Array, g: Geometry) -> Array:
-    """(N, *out, *kernel, G, C / G) -> (G, N * prod(out), prod(kernel) * C / G), the channel fastest (im2col)."""
+def columns(padded: Array, g: Geometry) -> Array:
+    """(N, *padded lengths, C), contiguous -> (G, N * prod(out), prod(kernel) * C / G), the channel fastest (im2col)."""
+    seen = slide(padded, g)
+    shape = g.groups, prod(seen.shape[: 1 + len(g.out)]), prod(g.kernel) * seen.shape[-1]
+    if g.groups == g.dilation[-1] == 1:  # the taps of a row lie side by side: they are copied as one item
+        row = np.dtype((np.void, g.kernel[-1] * seen.shape[-1] * seen.itemsize))
+        rows = np.ndarray(seen.shape[:-3], row, padded, 0, seen.strides[:-3])
+        return np.ascontiguousarray(rows).view(padded.dtype).reshape(shape)
     by_group = seen.transpose(seen.ndim - 2, *range(seen.ndim - 2), seen.ndim - 1)
-    return by_group.reshape(g.groups, prod(seen.shape[: 1 + len(g.out)]), prod(g.kernel) * seen.shape[-1])
+    return by_group.reshape(shape)
 
 
 def matrices(w: Array, groups: int) -> Array:
