@@ -162,7 +162,9 @@ def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
     if machine.engine == "qnnpack" and a.dtype == "quint8" and a.shape == b.shape:
         return qnnpack_add(a, b, scale, zero_point, relu=relu)
     kernel = _pairwise(sum_of, a, b, scale, zero_point, machine, relu=relu)
-    return QTensor(each_pair(kernel, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype)
+    return QTensor.of_new(
+        each_pair(kernel, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype
+    )
 
 
 def sum_of(p: Pairwise, path: int, qa: Codes, qb: Codes) -> Codes:
@@ -237,7 +239,8 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
         raise ValueError(f"a must be contiguous to be multiplied in {len(shape)} dimensions, got strides {a.strides}")
     kernel = _pairwise(product_of, a, b, scale, zero_point, machine, relu=relu)
     strides = dense_strides(shape, channels_last=channels_last)
-    return QTensor(each_pair(kernel, a, b, shape, strides, machine), scale, zero_point, a.dtype)
+    codes = each_pair(kernel, a, b, shape, strides, machine)
+    return QTensor.of_new(codes, scale, zero_point, a.dtype)
 
 
 def product_of(p: Pairwise, path: int, qa: Codes, qb: Codes) -> Codes:
@@ -308,7 +311,7 @@ def _on_path(kernel: Kernel, path: int, qa: Codes, qb: Codes) -> Codes:
         return np.take(table, pairs, mode="clip")
 
 
-TABLE = 2**13  # elements; from more on a table is quicker, the second time at the latest
+TABLE = 2**12  # elements; from more on a table is quicker, the second time at the latest
 
 
 @lru_cache(maxsize=128)  # a network asks again for each of its layers

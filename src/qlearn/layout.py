@@ -49,7 +49,7 @@ def laid_out(array: Array, strides: Sequence[int]) -> Array:
     """A copy of array with the given non-negative strides, in elements."""
     extent = 1 + sum((length - 1) * stride for length, stride in zip(array.shape, strides, strict=True))
     buffer = np.empty(max(extent, 1), dtype=array.dtype)
-    copy = np.lib.stride_tricks.as_strided(buffer, array.shape, [stride * array.itemsize for stride in strides])
+    copy = with_strides(buffer, array.shape, strides)
     copy[...] = array
     return copy
 
@@ -131,7 +131,7 @@ def in_memory_order(array: Array, strides: Sequence[int] | None = None) -> Array
 
 def with_strides(flat: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:
     """Elements in memory order, shape (size,), as a tensor without gaps of the given strides, in elements."""
-    return np.lib.stride_tricks.as_strided(flat, shape, [stride * flat.itemsize for stride in strides])
+    return np.ndarray(shape, flat.dtype, flat, 0, [stride * flat.itemsize for stride in strides])
 
 
 def from_memory_order(flat: Array, like: Array) -> Array:

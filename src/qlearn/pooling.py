@@ -304,6 +304,10 @@ def _sums_of_differences(x: QTensor, spans: list[Ints]) -> Floats:
 def _sums(a: Codes, spans: list[Ints]) -> Ints:
     """(..., H, W) -> (..., H_out, W_out): the exact sums over the windows, as differences of running sums."""
     for axis, span in zip((-2, -1), spans, strict=True):
+        if len(span) == 1:  # as when all pixels are averaged
+            seen = slice(*np.clip(span[0], 0, a.shape[axis]))
+            a = (a[..., seen, :] if axis == -2 else a[..., seen]).sum(axis, np.int64, keepdims=True)
+            continue
         before = np.concatenate([np.zeros_like(np.take(a, [0], axis), np.int64), np.cumsum(a, axis, np.int64)], axis)
         first, last = np.clip(span, 0, a.shape[axis]).T
         a = np.take(before, last, axis) - np.take(before, first, axis)

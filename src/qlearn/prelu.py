@@ -59,7 +59,7 @@ def prelu(x: QTensor, weight: QTensor, scale: float, zero_point: int, *, machine
         return requantize(path, machine.capability, c, multiplier, zero_point, x.dtype)
 
     strides = new_strides(x.int_repr())
-    return QTensor(each_pair(kernel, x, slopes, x.shape, strides, machine), scale, zero_point, x.dtype)
+    return QTensor.of_new(each_pair(kernel, x, slopes, x.shape, strides, machine), scale, zero_point, x.dtype)
 
 
 def sloped(q: Codes, z: int, w: Codes, zw: int, one: Any) -> npt.NDArray[np.int32]:

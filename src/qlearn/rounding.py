@@ -57,9 +57,11 @@ def fma(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> Floats:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         product = np.asarray(a * b)  # exact
         s = np.asarray(product + c)  # rounded to 53 bits
-        halfway = s.view(np.int64) & (2**29 - 1) == 2**28
-        doubtful = halfway | ((np.abs(s) < np.finfo(np.float32).tiny) & (s != 0))
         fused = np.asarray(s.astype(np.float32))
+        doubtful = s.view(np.int64) & (2**29 - 1) == 2**28  # halfway
+        tiny = np.finfo(np.float32).tiny
+        if np.fmin.reduce(np.abs(fused), axis=None, initial=np.float32(1)) <= tiny:
+            doubtful |= (np.abs(s) < tiny) & (s != 0)
         if doubtful.any():
             terms = (np.broadcast_to(v, s.shape)[doubtful] for v in (product, c))
             fused[doubtful] = _from_odd(*terms)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.affine import DTYPES, QTensor
+from qlearn.affine import DTYPES, QTensor, check_scale, check_zero_point
 from qlearn.elementwise import BLOCKS, check_per_tensor, requantize
 from qlearn.layout import laid_out, new_strides, strides_of
 from qlearn.machine import BODY, TAIL, Machine
@@ -153,7 +153,10 @@ def _like(a: QTensor, codes: Codes, scale: float, zero_point: int, *, relu: bool
     """Codes in a new tensor that is laid out like a, after a ReLU or not."""
     if relu:
         codes = np.maximum(codes, codes.dtype.type(zero_point))
-    return QTensor(laid_out(codes, new_strides(a.int_repr())), scale, zero_point, a.dtype)
+    codes, strides = np.asarray(codes), new_strides(a.int_repr())
+    if codes is a.int_repr() or strides_of(codes) != strides:
+        codes = laid_out(codes, strides)
+    return QTensor.of_new(codes, check_scale(scale), check_zero_point(zero_point, a.dtype), a.dtype)
 
 
 def _check(a: QTensor, c: Any) -> float:
