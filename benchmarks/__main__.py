@@ -34,10 +34,12 @@ def heading(name: str, others: list[str]) -> None:
 
 
 def best_float(times: dict[str, float]) -> dict[str, float]:
-    """The two memory formats of float32 as one: the quicker."""
-    quicker = min(times[name] for name in layers.FLOATS)
-    mine, *others = (name for name in times if name not in layers.FLOATS)
-    return {mine: times[mine], "float32": quicker, **{name: times[name] for name in others}}
+    """The two memory formats of a float32 contestant as one: the quicker."""
+    found: dict[str, float] = {}
+    for label, seconds in times.items():
+        name = label.removesuffix(layers.CHANNELS_LAST)
+        found[name] = min(seconds, found.get(name, seconds))
+    return found
 
 
 def elements() -> None:
@@ -105,7 +107,7 @@ def the_layers() -> None:
 
 def the_networks() -> None:
     """From image to logits."""
-    heading("networks, 224x224, batch 1", ["float32", *layers.ENGINES])
+    heading("networks, 224x224, batch 1", networks.OTHERS)
     for name in networks.NETWORKS:
         times = race(networks.contestants(name), calls=2)
         row(f"{name}, medians", best_float(medians(times)))
@@ -124,6 +126,7 @@ def one_thread() -> None:
             row(str(shape), times)
             sums = {who: sums.get(who, 0) + n * seconds for who, seconds in times.items()}
         row("ResNet-18's 20 together", sums)
+        heading("networks, one thread", networks.OTHERS)
         for name in networks.NETWORKS:
             row(name, best_float(fastest(race(networks.contestants(name), calls=2, clock=time.thread_time))))
         reference(time.thread_time, "one thread, CPU time")

@@ -14,7 +14,8 @@ from benchmarks.timing import Work
 from qlearn import Machine, QTensor
 
 ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
-FLOATS = ("float32", "float32, channels_last")
+CHANNELS_LAST = ", channels_last"
+FORMATS = {"": torch.contiguous_format, CHANNELS_LAST: torch.channels_last}
 
 
 class Shape(NamedTuple):
@@ -140,6 +141,5 @@ def onnx_reference(layer: Layer) -> Work:
 
 def contestants(layer: Layer) -> dict[str, Work]:
     """Everyone who computes a layer; ours with the arithmetic of the engine x86."""
-    formats = zip(FLOATS, (torch.contiguous_format, torch.channels_last), strict=True)
-    floats = {name: torch_float(layer, memory_format) for name, memory_format in formats}
+    floats = {f"float32{name}": torch_float(layer, memory_format) for name, memory_format in FORMATS.items()}
     return {"qlearn": ours(layer, "x86"), **floats, **{engine: torch_int8(layer, engine) for engine in ENGINES}}

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.layers import ENGINES, FLOATS
+from benchmarks.layers import ENGINES, FORMATS
 from benchmarks.timing import Work
 from qlearn import Network
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "book"))
 import models
 
+OTHERS = ["float32", "fused", *ENGINES]
 NETWORKS = {"ResNet-18": models.resnet18, "MobileNetV2": models.mobilenet_v2}
 
 
@@ -22,8 +23,10 @@ def contestants(name: str) -> dict[str, Work]:
     model, images = NETWORKS[name](), models.images(2)
     image = images[:1]
     found: dict[str, Work] = {"qlearn": lambda: None}  # the first
-    for label, memory_format in zip(FLOATS, (torch.contiguous_format, torch.channels_last), strict=True):
-        found[label] = partial(fused(model, memory_format), image.contiguous(memory_format=memory_format))
+    for label, memory_format in FORMATS.items():
+        x = image.contiguous(memory_format=memory_format)
+        found[f"float32{label}"] = partial(floats(model, memory_format, fuse=False), x)
+        found[f"fused{label}"] = partial(floats(model, memory_format, fuse=True), x)
     for engine in ENGINES:
         torch.backends.quantized.engine = engine
         converted = models.quantize(model, images)
@@ -33,11 +36,12 @@ def contestants(name: str) -> dict[str, Work]:
     return found
 
 
-def fused(model: torch.nn.Module, memory_format: torch.memory_format) -> torch.nn.Module:
-    """The float32 model with its batch norms in the convolutions, as before it is quantized."""
-    floats = copy.deepcopy(model).eval()
-    floats.fuse()
-    return floats.to(memory_format=memory_format)
+def floats(model: torch.nn.Module, memory_format: torch.memory_format, *, fuse: bool) -> torch.nn.Module:
+    """The float32 model as it is written, or with its batch norms in the convolutions, as it is quantized."""
+    model = copy.deepcopy(model).eval()
+    if fuse:
+        model.fuse()
+    return model.to(memory_format=memory_format)
 
 
 def run(model: torch.nn.Module, image: torch.Tensor, engine: str) -> torch.Tensor:
