@@ -156,15 +156,14 @@ def band(codes: Array, g: Geometry, piece: Piece, zero_point: int) -> Floats:
     part = codes[images, max(0, first) : max(0, stop)]
     before = min(max(0, -first), stop - first)  # rows of padding
     lengths = stop - first, *(n + 2 * p for n, p in zip(g.lengths[1:], g.padding[1:], strict=True))
-    centered = np.empty((len(part), *lengths, codes.shape[-1]), np.float32)
-    inner = centered
-    for axis, (start, n) in enumerate(zip((before, *g.padding[1:]), part.shape[1:-1], strict=True), 1):
-        along = (slice(None),) * axis
-        inner[(*along, slice(0, start))] = 0
-        inner[(*along, slice(start + n, None))] = 0
-        inner = inner[(*along, slice(start, start + n))]
-    for channels in range(part.shape[-1]) if part.shape[-1] < FEW else [slice(None)]:
-        inner[..., channels] = part[..., channels]
+    if lengths == part.shape[1:-1]:
+        inner = centered = part.astype(np.float32, order="C")
+    else:
+        centered = np.zeros((len(part), *lengths, codes.shape[-1]), np.float32)
+        corner = zip((before, *g.padding[1:]), part.shape[1:-1], strict=True)
+        inner = centered[(slice(None), *(slice(start, start + n) for start, n in corner))]
+        for channels in range(part.shape[-1]) if part.shape[-1] < FEW else [slice(None)]:
+            inner[..., channels] = part[..., channels]
     if zero_point:
         inner -= np.float32(zero_point)
     return centered
