@@ -52,12 +52,12 @@ def together(
 
     def requantize(acc: Sums, codes: Codes) -> None:
         many = prod(acc.shape[:-1])
-        times = largest_divisor(many, ROW // channels)
+        times = largest_divisor(many, ROW // max(1, channels))
         if times not in repeated:
             repeated[times] = repeat(bias, times), repeat(w_scale, times) if w_scale.ndim else w_scale
         biases, scales = repeated[times]
         sums, out = (a.reshape(many // times, times * channels) for a in (acc, codes))
-        some = max(1, PIECE // sums.shape[1])
+        some = max(1, PIECE // max(1, sums.shape[1]))
         for i in range(0, len(sums), some):
             out[i : i + some] = step(sums[i : i + some], biases, x_scale, scales, scale, zero_point, relu=relu)
 
