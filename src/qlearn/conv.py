@@ -18,7 +18,7 @@ from qlearn.kernels import Kernel, kernel_of
 from qlearn.layout import channels_to_first, channels_to_last
 from qlearn.linear import check_bias, check_weight, check_x, w_scales
 from qlearn.machine import Machine
-from qlearn.windows import Geometry, columns, geometry, in_pieces, matrices, padded
+from qlearn.windows import Geometry, columns, geometry, in_pieces, matrices, pad
 
 __all__ = ["conv1d", "conv1d_relu", "conv2d", "conv2d_add", "conv2d_add_relu", "conv2d_relu", "conv3d", "conv3d_relu"]
 
@@ -301,7 +301,7 @@ def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints | None:
     codes, w, g = of_groups(codes, 1, groups, at), of_groups(w, 0, groups, at), replace(g, groups=len(at))
     if pairs == "channels":
         codes, w = even(codes, g.groups), even(w, 1)
-    some = saturation_loss(columns(padded(codes, g, fill, codes.dtype), g), matrices(w, g.groups))
+    some = saturation_loss(columns(pad(codes, g, fill, codes.dtype), g), matrices(w, g.groups))
     lost = np.zeros((x.shape[0] * prod(g.out), groups, weight.shape[0] // groups), np.int32)
     lost[:, at] = np.moveaxis(some, 0, 1)
     return lost.reshape(x.shape[0], *g.out, weight.shape[0])

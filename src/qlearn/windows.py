@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from qlearn.layout import channels_to_last
 from qlearn.linear import w_zero_points
 from qlearn.winograd import MIDDLE, Tiles, prepare, sums_over_tiles
 
-__all__ = ["Geometry", "accumulate", "columns", "geometry", "in_pieces", "lengths", "matrices", "padded"]
+__all__ = ["Geometry", "accumulate", "columns", "geometry", "in_pieces", "lengths", "matrices", "pad"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -44,6 +44,11 @@ class Geometry:
         """floor((length + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1."""
         each = zip(self.lengths, self.kernel, self.stride, self.padding, self.dilation, strict=True)
         return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in each)
+
+    @cached_property
+    def pixelwise(self) -> bool:
+        """Whether the windows are the pixels of x, each with all of its channels."""
+        return {*self.kernel, *self.stride, self.groups} == {1} and not any(self.padding)
 
 
 def geometry(
@@ -117,25 +122,51 @@ def accumulate(x: QTensor, weight: QTensor, g: Geometry) -> Array:
 def in_pieces(x: QTensor, weight: QTensor, g: Geometry) -> Iterator[tuple[Piece, Array]]:
     """``accumulate``, one piece after the other, each small enough to stay in the cache."""
     keep_freed_memory()
-    zero_point = x.q_zero_point()
-    tiles = weight.once(tiles_of, zero_point) if in_tiles(x.shape[0], weight, g) else None
-    if tiles:
-        yield from sums_over_tiles(tiled(x, g), tiles, (g.out[0], g.out[1]))
+    zero_point, outputs = x.q_zero_point(), weight.shape[0]
+    plan = weight.once(plan_of, g, x.shape[0], zero_point)
+    if isinstance(plan, Tiles):
+        yield from sums_over_tiles(tiled(x, g), plan, (g.out[0], g.out[1]))
         return
+    codes = channels_to_last(x.int_repr())  # (N, *lengths, C)
+    for band in plan.bands:
+        padded = centered(codes, band, zero_point)  # (n, *padded lengths, C)
+        if plan.taps is not None:
+            acc = sums_each_tap(slide(padded, g), plan.taps, g)
+        else:
+            rows = columns(padded, g)  # (G, n * rows * ..., K)
+            acc = np.empty((rows.shape[1], g.groups, plan.f.w.shape[-1]), plan.f.dtype)
+            sums_of_products(rows, plan.f, out=acc.transpose(1, 0, 2))
+        yield band.piece, acc.reshape(len(padded), -1, *g.out[1:], outputs)
+
+
+class Band(NamedTuple):
+    """The rows of x that a piece of the result sees."""
+
+    piece: Piece
+    seen: Piece  # their images and rows
+    lengths: tuple[int, ...]  # with the padding
+    inside: tuple[slice, ...] | None  # where they lie in it; None: there is no padding
+
+
+class Plan(NamedTuple):
+    """How the sums of a layer are computed: by products of matrices, or tap after tap."""
+
+    f: Factor
+    taps: Floats | None
+    bands: list[Band]
+
+
+def plan_of(weight: QTensor, g: Geometry, n: int, zero_point: int) -> Plan | Tiles:
+    """The plan for n images; or the weights for ``winograd``, where that is quicker and exact."""
+    tiles = weight.once(tiles_of, zero_point) if in_tiles(n, weight, g) else None
+    if tiles:
+        return tiles
     largest = max(zero_point, 255 - zero_point)
     f = weight.once(factor_of, g.groups, largest)
-    codes = channels_to_last(x.int_repr())  # (N, *lengths, C)
-    depthwise = weight.shape[1] == 1 and f.dtype == np.float32
-    inner, outputs = prod(g.kernel) * x.shape[1], weight.shape[0]
-    for piece in pieces(len(codes), g.out[0], prod(g.out[1:]) * (4 * outputs if depthwise else max(inner, outputs))):
-        centered = band(codes, g, piece, zero_point)
-        if depthwise:
-            acc = sums_each_tap(slide(centered, g), weight.once(rows_of_taps, g, largest), g)
-        else:
-            rows = columns(centered, g)  # (G, n * rows * ..., K)
-            acc = np.empty((rows.shape[1], g.groups, f.w.shape[-1]), f.dtype)
-            sums_of_products(rows, f, out=acc.transpose(1, 0, 2))
-        yield piece, acc.reshape(len(centered), -1, *g.out[1:], outputs)
+    taps = weight.once(rows_of_taps, g, largest) if weight.shape[1] == 1 and f.dtype == np.float32 else None
+    outputs, inner = weight.shape[0], prod(weight.shape[1:]) * g.groups
+    size = 4 * outputs if taps is not None else max(inner, outputs)
+    return Plan(f, taps, [band_of(g, piece) for piece in pieces(n, g.out[0], prod(g.out[1:]) * size)])
 
 
 @cache
@@ -148,25 +179,33 @@ def keep_freed_memory() -> None:
     np.empty(2**25 - 2**16, np.uint8)
 
 
-def band(codes: Array, g: Geometry, piece: Piece, zero_point: int) -> Floats:
-    """(N, *lengths, C) -> (n, *padded lengths, C): codes - zero_point of the rows that a piece of the result sees."""
+def band_of(g: Geometry, piece: Piece) -> Band:
+    """Where the rows lie that a piece sees."""
     images, rows = piece
     first, stop = rows.start * g.stride[0], (min(rows.stop, g.out[0]) - 1) * g.stride[0]
     first, stop = first - g.padding[0], stop - g.padding[0] + g.dilation[0] * (g.kernel[0] - 1) + 1
-    part = codes[images, max(0, first) : max(0, stop)]
+    seen = slice(max(0, first), min(max(0, stop), g.lengths[0]))
     before = min(max(0, -first), stop - first)  # rows of padding
     lengths = stop - first, *(n + 2 * p for n, p in zip(g.lengths[1:], g.padding[1:], strict=True))
-    if lengths == part.shape[1:-1]:
-        inner = centered = part.astype(np.float32, order="C")
+    within = max(0, seen.stop - seen.start), *g.lengths[1:]
+    corner = zip((before, *g.padding[1:]), within, strict=True)
+    inside = slice(None), *(slice(start, start + n) for start, n in corner)
+    return Band(piece, (images, seen), lengths, None if lengths == within else inside)
+
+
+def centered(codes: Array, band: Band, zero_point: int) -> Floats:
+    """(N, *lengths, C) -> (n, *padded lengths, C): codes - zero_point of the rows that a piece of the result sees."""
+    part = codes[band.seen]
+    if band.inside is None:
+        inner = padded = part.astype(np.float32, order="C")
     else:
-        centered = np.zeros((len(part), *lengths, codes.shape[-1]), np.float32)
-        corner = zip((before, *g.padding[1:]), part.shape[1:-1], strict=True)
-        inner = centered[(slice(None), *(slice(start, start + n) for start, n in corner))]
+        padded = np.zeros((len(part), *band.lengths, codes.shape[-1]), np.float32)
+        inner = padded[band.inside]
         for channels in range(part.shape[-1]) if part.shape[-1] < FEW else [slice(None)]:
             inner[..., channels] = part[..., channels]
     if zero_point:
         inner -= np.float32(zero_point)
-    return centered
+    return padded
 
 
 def factor_of(weight: QTensor, groups: int, largest: int) -> Factor:
@@ -238,7 +277,7 @@ def sums_each_tap(seen: Array, factors: Floats, g: Geometry) -> Floats:
     return np.stack(list(sums), axis=-1) if len(sums) > 1 else sums[0][..., None]
 
 
-def padded(a: Array, g: Geometry, fill: int, dtype: npt.DTypeLike) -> Array:
+def pad(a: Array, g: Geometry, fill: int, dtype: npt.DTypeLike) -> Array:
     """(N, C, *lengths) -> (N, *padded lengths, C), channels last in memory."""
     n, channels = a.shape[:2]
     wide = np.full((n, *(s + 2 * p for s, p in zip(g.lengths, g.padding, strict=True)), channels), fill, dtype)
@@ -268,6 +307,8 @@ def slide(padded: Array, g: Geometry) -> Array:
 
 def columns(padded: Array, g: Geometry) -> Array:
     """(N, *padded lengths, C), contiguous -> (G, N * prod(out), prod(kernel) * C / G), the channel fastest (im2col)."""
+    if g.pixelwise:
+        return padded.reshape(1, -1, padded.shape[-1])
     seen = slide(padded, g)
     shape = g.groups, prod(seen.shape[: 1 + len(g.out)]), prod(g.kernel) * seen.shape[-1]
     if g.groups == g.dilation[-1] == 1:  # the taps of a row lie side by side: they are copied as one item
