@@ -316,17 +316,16 @@ def _sums(a: Codes, spans: list[Ints]) -> Ints:
 
 def _largest(q: Codes, axis: int, seen: Ints, *, nearest: bool) -> Codes:
     """The largest code at the indices seen, (out, k), along an axis; those outside count for the nearest or not."""
-    length = q.shape[axis]
-    lowest = np.iinfo(q.dtype).min
-
-    def tap(indices: Ints) -> Codes:
-        codes = np.take(q, indices, axis, mode="clip")
-        outside = (indices < 0) | (indices >= length)
-        if outside.any() and not nearest:
-            codes[(..., outside, *[slice(None)] * (-axis - 1))] = lowest
-        return codes
-
-    return reduce(np.maximum, (tap(indices) for indices in seen.T))
+    after: list[Any] = [slice(None)] * (-axis - 1)
+    first, last = int(seen.min()), int(seen.max())
+    reached = np.arange(first, last + 1)
+    outside = (reached < 0) | (reached >= q.shape[axis])
+    padded = np.take(q, reached, axis, mode="clip") if outside.any() else q[(..., slice(first, last + 1), *after)]
+    if outside.any() and not nearest:
+        padded[(..., outside, *after)] = np.iinfo(q.dtype).min
+    stride = int(seen[1, 0] - seen[0, 0]) if len(seen) > 1 else 1
+    taps = (slice(tap, tap + (len(seen) - 1) * stride + 1, stride) for tap in seen[0] - first)
+    return reduce(np.maximum, (padded[(..., tap, *after)] for tap in taps))
 
 
 def _out_shape(

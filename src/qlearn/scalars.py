@@ -152,7 +152,8 @@ def _mul_scalar(a: QTensor, c: float, machine: Machine | None, *, relu: bool) ->
 def _like(a: QTensor, codes: Codes, scale: float, zero_point: int, *, relu: bool) -> QTensor:
     """Codes in a new tensor that is laid out like a, after a ReLU or not."""
     if relu:
-        codes = np.maximum(codes, codes.dtype.type(zero_point))
+        low, high = (codes.dtype.type(edge) for edge in (zero_point, np.iinfo(codes.dtype).max))
+        codes = codes.clip(low, high)  # quicker than the maximum of the codes and one number
     codes, strides = np.asarray(codes), new_strides(a.int_repr())
     if codes is a.int_repr() or strides_of(codes) != strides:
         codes = laid_out(codes, strides)
