@@ -151,8 +151,8 @@ def mutants() -> list[tuple[str, tuple[str, ...], str, Any]]:
             for d in (2**24 + 1,)
         ),
         ("avx2", QNNPACK, "inverse_of_scales", lambda scale, n: rounding.reciprocal(n)),
-        ("avx2", QNNPACK, "_largest", lambda q, axis, seen, nearest: right_largest(q, axis, seen, nearest=False)),
-        ("avx2", ODD, "_largest", lambda q, axis, seen, nearest: right_largest(q, axis, seen, nearest=True)),
+        ("avx2", QNNPACK, "_largest", lambda *where, nearest: right_largest(*where, nearest=False)),
+        ("avx2", ODD, "_largest", lambda *where, nearest: right_largest(*where, nearest=True)),
     ]
 
 

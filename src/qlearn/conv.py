@@ -261,12 +261,12 @@ def _conv(
     lost = loss(x, weight, g, kernel.pairs) if kernel.pairs else None  # (N, *out, M)
     step = getattr(requantize, kernel.steps)
     parameters = real_bias, x.q_scale(), w_scales(weight), scale, zero_point
-    write = requantize.together(step, *parameters, relu=relu)
+    codes_of = requantize.together(step, *parameters, relu=relu)
     codes = np.empty((x.shape[0], *g.out, weight.shape[0]), np.uint8)
     for piece, acc in in_pieces(x, weight, g):
         sums = acc if lost is None else to_int32(acc) - lost[piece]
         if accum is None:
-            write(np.ascontiguousarray(sums), codes[piece])
+            codes[piece] = codes_of(sums)
         else:
             addend = channels_to_last(accum.int_repr())[piece], accum.q_scale(), accum.q_zero_point()
             codes[piece] = step(sums, *parameters, relu=relu, accum=addend)

@@ -162,9 +162,8 @@ def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
     if machine.engine == "qnnpack" and a.dtype == "quint8" and a.shape == b.shape:
         return qnnpack_add(a, b, scale, zero_point, relu=relu)
     kernel = _pairwise(sum_of, a, b, scale, zero_point, machine, relu=relu)
-    return QTensor.of_new(
-        each_pair(kernel, a, b, shape, _strides_of_sum(a, b, shape), machine), scale, zero_point, a.dtype
-    )
+    codes = each_pair(kernel, a, b, shape, _strides_of_sum(a, b, shape), machine)
+    return QTensor.of_new(codes, scale, zero_point, a.dtype)
 
 
 def sum_of(p: Pairwise, path: int, qa: Codes, qb: Codes) -> Codes:

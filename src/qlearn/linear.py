@@ -99,8 +99,7 @@ def _linear(
             seen, w = even_halves(seen, 2), even_halves(w, 1)
         acc = to_int32(acc) - saturation_loss(seen, w)
     parameters = real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point
-    out = np.empty(acc.shape, np.uint8)
-    requantize.together(_requantize(machine), *parameters, relu=relu)(acc, out)
+    out = requantize.together(_requantize(machine), *parameters, relu=relu)(acc)
     return QTensor.of_new(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
 
 

@@ -81,8 +81,7 @@ def max_pool2d(
     shape = _out_shape(x, kernel, step, pad, spread, ceil_mode)
     largest = np.ascontiguousarray(np.moveaxis(q, -3, -1))  # (..., H, W, C): neighbours in memory stay together
     for axis, k, s, p, d in zip((-2, -1), kernel, step, pad, spread, strict=True):
-        seen = np.arange(shape[axis])[:, None] * s + np.arange(k) * d - p  # (out, k), the indices each window sees
-        largest = _largest(largest, axis - 1, seen, nearest=qnnpack)
+        largest = _largest(largest, axis - 1, np.arange(k) * d - p, s, shape[axis], nearest=qnnpack)
     largest = np.moveaxis(largest, -1, -3)
     if qnnpack:
         return _from_qnnpack(x, largest)
@@ -302,30 +301,32 @@ def _sums_of_differences(x: QTensor, spans: list[Ints]) -> Floats:
 
 
 def _sums(a: Codes, spans: list[Ints]) -> Ints:
-    """(..., H, W) -> (..., H_out, W_out): the exact sums over the windows, as differences of running sums."""
+    """(..., H, W) -> (..., H_out, W_out): the exact sums over the windows, first of their rows, then of these sums."""
     for axis, span in zip((-2, -1), spans, strict=True):
-        if len(span) == 1:  # as when all pixels are averaged
-            seen = slice(*np.clip(span[0], 0, a.shape[axis]))
-            a = (a[..., seen, :] if axis == -2 else a[..., seen]).sum(axis, np.int64, keepdims=True)
-            continue
-        before = np.concatenate([np.zeros_like(np.take(a, [0], axis), np.int64), np.cumsum(a, axis, np.int64)], axis)
-        first, last = np.clip(span, 0, a.shape[axis]).T
-        a = np.take(before, last, axis) - np.take(before, first, axis)
+        sums = np.empty((*a.shape[:axis], len(span), *a.shape[axis:][1:]), np.int64)
+        for i, ends in enumerate(np.clip(span, 0, a.shape[axis])):
+            a[_along(axis, slice(*ends))].sum(axis, np.int64, out=sums[_along(axis, i)])
+        a = sums
     return a
 
 
-def _largest(q: Codes, axis: int, seen: Ints, *, nearest: bool) -> Codes:
-    """The largest code at the indices seen, (out, k), along an axis; those outside count for the nearest or not."""
-    after: list[Any] = [slice(None)] * (-axis - 1)
-    first, last = int(seen.min()), int(seen.max())
-    reached = np.arange(first, last + 1)
-    outside = (reached < 0) | (reached >= q.shape[axis])
-    padded = np.take(q, reached, axis, mode="clip") if outside.any() else q[(..., slice(first, last + 1), *after)]
-    if outside.any() and not nearest:
-        padded[(..., outside, *after)] = np.iinfo(q.dtype).min
-    stride = int(seen[1, 0] - seen[0, 0]) if len(seen) > 1 else 1
-    taps = (slice(tap, tap + (len(seen) - 1) * stride + 1, stride) for tap in seen[0] - first)
-    return reduce(np.maximum, (padded[(..., tap, *after)] for tap in taps))
+def _largest(q: Codes, axis: int, taps: Ints, stride: int, out: int, *, nearest: bool) -> Codes:
+    """The largest code of each window along an axis; indices outside count for the nearest, or not at all.
+
+    Args:
+        taps: the indices that the first window sees, in order, shape (k,); each of the out windows lies a stride on.
+    """
+    span = (out - 1) * stride + 1
+    reached = np.arange(taps[0], taps[-1] + span)
+    padded = np.take(q, reached, axis, mode="clip")
+    if not nearest:
+        padded[_along(axis, (reached < 0) | (reached >= q.shape[axis]))] = np.iinfo(q.dtype).min
+    return reduce(np.maximum, (padded[_along(axis, slice(tap, tap + span, stride))] for tap in taps - taps[0]))
+
+
+def _along(axis: int, at: Any) -> tuple[Any, ...]:
+    """The index of what lies at some indices of an axis, counted from the last, -1."""
+    return (..., at, *[slice(None)] * (-axis - 1))
 
 
 def _out_shape(

@@ -29,7 +29,6 @@ __all__ = [
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Array = npt.NDArray[Any]
 Sums = npt.NDArray[Any]
 Step = Callable[..., Codes]
 Accum = tuple[Codes, float, int]
@@ -42,39 +41,29 @@ ROW = 2**13  # elements of a row, at most: NumPy's loops over short rows take lo
 
 def together(
     step: Step, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
-) -> Callable[[Sums, Codes], None]:
-    """(acc, codes): step(acc, bias, ...), one of the functions below, into codes, contiguous arrays of one shape.
-
-    It goes piece by piece, and takes several short rows of channels for one.
-    """
-    channels = len(bias)
+) -> Callable[[Sums], Codes]:
+    """acc -> step(acc, bias, ...), one of the functions below, in pieces; several short rows count as one."""
     repeated: dict[int, tuple[Floats, Scales]] = {}
 
-    def requantize(acc: Sums, codes: Codes) -> None:
-        many = prod(acc.shape[:-1])
+    def codes_of(acc: Sums) -> Codes:
+        many, channels = prod(acc.shape[:-1]), acc.shape[-1]
         times = largest_divisor(many, ROW // max(1, channels))
         if times not in repeated:
-            repeated[times] = repeat(bias, times), repeat(w_scale, times) if w_scale.ndim else w_scale
+            repeated[times] = np.tile(bias, times), np.tile(w_scale, times) if w_scale.ndim else w_scale
         biases, scales = repeated[times]
-        sums, out = (a.reshape(many // times, times * channels) for a in (acc, codes))
-        some = max(1, PIECE // max(1, sums.shape[1]))
-        for i in range(0, len(sums), some):
-            out[i : i + some] = step(sums[i : i + some], biases, x_scale, scales, scale, zero_point, relu=relu)
+        rows = acc.reshape(many // times, times * channels)
+        codes, some = np.empty(rows.shape, np.uint8), max(1, PIECE // max(1, rows.shape[1]))
+        for i in range(0, len(rows), some):
+            codes[i : i + some] = step(rows[i : i + some], biases, x_scale, scales, scale, zero_point, relu=relu)
+        return codes.reshape(acc.shape)
 
-    return requantize
+    return codes_of
 
 
 @lru_cache
 def largest_divisor(n: int, most: int) -> int:
     """Of n, not larger than most; at least 1."""
     return max((d for d in range(1, most + 1) if n % d == 0), default=1)
-
-
-def repeat(row: Array, times: int) -> Array:
-    """The numbers of a row, several times one after the other."""
-    rows = np.empty((times, len(row)), row.dtype)
-    rows[...] = row
-    return rows.reshape(-1)
 
 
 def fbgemm(

@@ -265,7 +265,7 @@ def sums_each_tap(seen: Array, factors: Floats, g: Geometry) -> Floats:
         The sums, shape (n, rows, ..., G, M / G).
     """
     spatial = len(g.out)
-    seen = np.moveaxis(seen[..., 0], range(1 + spatial, 1 + 2 * spatial), range(spatial))  # (*kernel, n, ..., G)
+    seen = seen[..., 0].transpose(*range(1 + spatial, 1 + 2 * spatial), *range(1 + spatial), -1)  # (*kernel, n, ..., G)
     sums = np.empty((len(factors), *seen.shape[spatial:]), np.float32)
     factors = factors.reshape(len(factors), *g.kernel, g.out[-1], g.groups)
     taps, where, row = "ijk"[:spatial], "nab"[:spatial], "wc"
