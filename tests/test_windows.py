@@ -64,6 +64,16 @@ def test_exact(data: st.DataObject, n: int, seed: int, full: bool) -> None:
     check(x, w, zero_points, stride, padding, dilation, groups, layout=layout)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), list(product((1, 2), (1, 2), (0, 1, 3), (1, 2))))
+def test_each_way(kernel: int, stride: int, padding: int, dilation: int, layout: str, rng: np.random.Generator) -> None:
+    """Each geometry for which the columns are made, or the taps added, in a way of its own."""
+    for groups, into, n in product((1, 2, 5), (1, 2, 9), (1, 2, 3)):
+        x = rng.integers(0, 256, (2, groups * into, *(5, 4, 6)[:n]))
+        w = rng.integers(-128, 128, (groups * 2, into, *[kernel] * n))
+        check(x, w, (int(rng.integers(256)), 3), stride, padding, dilation, groups, layout=layout)
+
+
 @pytest.mark.parametrize(
     ("channels", "outputs", "kernel", "size", "geometry"),
     [

@@ -47,8 +47,8 @@ class Geometry:
 
     @cached_property
     def pixelwise(self) -> bool:
-        """Whether the windows are the pixels of x, each with all of its channels."""
-        return {*self.kernel, *self.stride, self.groups} == {1} and not any(self.padding)
+        """Whether the windows are the pixels of the padded x, each with all of its channels."""
+        return {*self.kernel, *self.stride, self.groups} == {1}
 
 
 def geometry(
@@ -185,7 +185,7 @@ def band_of(g: Geometry, piece: Piece) -> Band:
     first, stop = rows.start * g.stride[0], (min(rows.stop, g.out[0]) - 1) * g.stride[0]
     first, stop = first - g.padding[0], stop - g.padding[0] + g.dilation[0] * (g.kernel[0] - 1) + 1
     seen = slice(max(0, first), min(max(0, stop), g.lengths[0]))
-    before = min(max(0, -first), stop - first)  # rows of padding
+    before = max(0, -first)  # rows of padding
     lengths = stop - first, *(n + 2 * p for n, p in zip(g.lengths[1:], g.padding[1:], strict=True))
     within = max(0, seen.stop - seen.start), *g.lengths[1:]
     corner = zip((before, *g.padding[1:]), within, strict=True)
