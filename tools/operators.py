@@ -411,8 +411,8 @@ def _quantize_torch(case: Reals) -> Answer:
 def _quantize_qlearn(case: Reals, machine: Machine) -> Answer:
     x, scale, zero, axis, dtype = case
     if axis is None:
-        return Answer(qlearn.quantize_per_tensor(x, scale, zero, dtype).int_repr(), ())
-    return Answer(qlearn.quantize_per_channel(x, scale, zero, axis, dtype).int_repr(), ())
+        return Answer(qlearn.quantize_per_tensor(x, scale, zero, dtype, machine=machine).int_repr(), ())
+    return Answer(qlearn.quantize_per_channel(x, scale, zero, axis, dtype, machine=machine).int_repr(), ())
 
 
 def draw_codes(rng: Generator, *, channels: bool = False, dtype: str | None = None, n: int = 0) -> Reals:

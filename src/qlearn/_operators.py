@@ -42,9 +42,9 @@ __all__ = ["MOVING", "OPERATORS", "SIZES"]
 Operator = Callable[..., Any]
 
 
-def quantize(x: Any, *, scale: float, zero_point: int, dtype: str) -> QTensor:
+def quantize(x: Any, *, scale: float, zero_point: int, dtype: str, machine: Machine) -> QTensor:
     """``quantize_per_tensor`` under the name of its layer."""
-    return quantize_per_tensor(x, scale, zero_point, dtype)
+    return quantize_per_tensor(x, scale, zero_point, dtype, machine=machine)
 
 
 def dequantize(x: QTensor) -> Any:
@@ -126,8 +126,9 @@ _COMPUTED = (
     *(adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d, mean, interpolate),
     *(clamp, elu, hardsigmoid, hardswish, hardtanh, leaky_relu, relu6, sigmoid, tanh, prelu),
     cat_alike,
+    quantize,
 )
-_EVERYWHERE = (quantize, dequantize, item, size, ndim, channel_shuffle)
+_EVERYWHERE = (dequantize, item, size, ndim, channel_shuffle)
 MOVING = (chunk, contiguous, flatten, getitem, permute, reshape, split, squeeze, transpose, unsqueeze, view)
 """Functions that only move numbers, quantized or real."""
 

@@ -13,11 +13,12 @@ import numpy.typing as npt
 
 from qlearn import qnnpack_tables
 from qlearn.affine import DTYPES, QTensor, check_scale, check_zero_point
-from qlearn.elementwise import BLOCKS, Dequantize, check_per_tensor, quantize_add_then_round, steps
+from qlearn.elementwise import BLOCKS, Dequantize, check_per_tensor, steps
 from qlearn.exponential import glibc_expf, glibc_expm1f, glibc_tanhf, sleef_expf, sleef_expm1f, sleef_tanhf
 from qlearn.layout import dense_strides, laid_out, new_strides
 from qlearn.machine import BODY, TAIL, Machine
 from qlearn.qnnpack_tables import of_qnnpack
+from qlearn.quantize import in_scalars
 from qlearn.rounding import reciprocal, saturate
 
 __all__ = ["clamp", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "relu6", "sigmoid", "tanh"]
@@ -81,8 +82,8 @@ def clamp(x: QTensor, min: float | None = None, max: float | None = None, *, mac
         raise ValueError("min and max must not both be None")
     if machine.engine == "qnnpack" and (min is None or max is None):
         raise ValueError(f"min and max must both be given on qnnpack, got {min} and {max}")
-    low = code_of(_float32("min", -np.inf if min is None else min), x)
-    high = code_of(_float32("max", np.inf if max is None else max), x)
+    low = code_of(_float32("min", -np.inf if min is None else min), x, machine)
+    high = code_of(_float32("max", np.inf if max is None else max), x, machine)
     if of_qnnpack(x, machine):
         return qnnpack_tables.clamp_in_memory_order(x, low, high)
     codes = np.minimum(np.maximum(x.int_repr(), low), high)
@@ -311,10 +312,10 @@ def dequantize_float(q: Codes, scale: np.float32, zero_point: int) -> Floats:
     return np.asarray((q.astype(np.float32) - np.float32(zero_point)) * scale)
 
 
-def code_of(real: np.float32, x: QTensor) -> Any:
+def code_of(real: np.float32, x: QTensor, machine: Machine) -> Any:
     """The code of one real number in x, as in the tails of ``add``."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        rounded = quantize_add_then_round(np.asarray(real), reciprocal(x.q_scale()), x.q_zero_point())
+        rounded = in_scalars(machine)(np.asarray(real), reciprocal(x.q_scale()), x.q_zero_point())
     return saturate(rounded, DTYPES[x.dtype])
 
 
@@ -344,7 +345,7 @@ def _each(
     strides = new_strides(x.int_repr()) if strides is None else strides
 
     def kernel(path: int, q: Codes) -> Codes:
-        to_real, quantize = steps(x.dtype, machine.capability, path)
+        to_real, quantize = steps(x.dtype, machine, path)
         function, factor = tail, reciprocal(scale)
         if path == BODY:
             function, to_real = body, dequantize or to_real

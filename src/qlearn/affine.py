@@ -1,8 +1,8 @@
 """Affine quantization: real = scale * (q - zero_point) (Chapter 1, Affine quantization).
 
 ``quantize_per_tensor``, ``quantize_per_channel`` and ``QTensor.dequantize`` give PyTorch's own integers and floats on
-x86-64 CPUs with AVX2, whatever the capability, the engine, the number of threads, or the place of an element: they take
-no ``machine``.
+x86-64 CPUs with AVX2, whatever the capability, the engine, the number of threads, or the place of an element. Of a
+``machine`` only the release counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn.layout import from_memory_order, in_memory_order, laid_out, new_strides, strides_of
-from qlearn.rounding import add_then_round, fma_then_round, reciprocal, saturate
+from qlearn.machine import Machine
+from qlearn.quantize import in_scalars, in_vectors_of_fbgemm
+from qlearn.rounding import reciprocal, saturate
 
 if TYPE_CHECKING:
     import torch
@@ -192,21 +194,27 @@ class QTensor:
         return f"QTensor({codes},\n        shape={self.shape}, dtype={self.dtype!r}, {how})"
 
 
-def quantize_per_tensor(x: npt.ArrayLike, scale: float, zero_point: int, dtype: str) -> QTensor:
+def quantize_per_tensor(
+    x: npt.ArrayLike, scale: float, zero_point: int, dtype: str, *, machine: Machine | None = None
+) -> QTensor:
     """Quantize real numbers with one scale and one zero point, as torch.quantize_per_tensor does (Chapter 1).
 
-    With r = float32(1) / float32(scale), all in float32:
-    quint8, qint8: clamp(rint(fma(x, r, zero_point))), one rounding before the last; NaN gives the largest code.
-    qint32: clamp(rint(x * r + zero_point)), two roundings before the last; NaN gives -2**31.
-    In both the zero point goes in before the rounding to an integer. Where 1 / scale overflows, r is infinite and a
-    zero in x becomes NaN. Source: FBGEMM ``QuantUtils.h`` ``Quantize`` and ``QuantUtilsAvx2.cc`` ``QuantizeAvx2``,
-    with LEGACY true.
+    With r = float32(1) / float32(scale) and each step in float32: clamp(rint(x * r) + zero_point). The zero point goes
+    in after the rounding to an integer; its sum is one of int32 in quint8 and qint8, of float32 in qint32, so that NaN
+    gives the largest code or, where zero_point is above 127, the sum wraps to the smallest; -2**31 in qint32.
+
+    PyTorch 2.13 alone adds it before: clamp(rint(fma(x, r, zero_point))) in quint8 and qint8, where NaN gives the
+    largest code, and clamp(rint(x * r + zero_point)) in qint32.
+
+    Where 1 / scale overflows, r is infinite and a zero in x becomes NaN. Source: FBGEMM ``QuantUtils.h`` ``Quantize``
+    and ``QuantUtilsAvx2.cc`` ``QuantizeAvx2``.
 
     Args:
         x: float32 array of any shape and strides, or (nested lists of) Python numbers, which are rounded to float32.
         scale: positive and finite, as float32 too.
         zero_point: an integer within dtype.
         dtype: "quint8", "qint8" or "qint32".
+        machine: of which the release counts; None is ``Machine.default()``.
 
     Returns:
         A QTensor of x's shape; channels_last if x is, contiguous otherwise, as PyTorch decides it from the strides.
@@ -216,33 +224,39 @@ def quantize_per_tensor(x: npt.ArrayLike, scale: float, zero_point: int, dtype: 
         ValueError: scale is not positive and finite (PyTorch takes 0, negative, infinite and NaN scales in silence and
             returns integers without meaning), zero_point outside dtype, an unknown dtype.
     """
-    dtype = _dtype(dtype)
+    machine, dtype = Machine.of(machine), _dtype(dtype)
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, dtype)
     real = _real(x)
     flat, inverse = in_memory_order(real, new_strides(real)), reciprocal(scale)
     codes = np.empty(flat.shape, DTYPES[dtype])
     for i in range(0, len(flat), PIECE):
-        codes[i : i + PIECE] = _quantize(flat[i : i + PIECE], inverse, np.float32(zero_point), dtype)
+        codes[i : i + PIECE] = _quantize(flat[i : i + PIECE], inverse, zero_point, dtype, machine)
     return QTensor(from_memory_order(codes, real), scale, zero_point, dtype)
 
 
-def _quantize(x: Floats, inverse: Floats, zero_point: np.float32, dtype: str) -> Codes:
+def _quantize(x: Floats, inverse: Floats, zero_point: int, dtype: str, machine: Machine) -> Codes:
     """float32 real numbers -> integer codes, per tensor."""
+    quantize = in_scalars(machine) if dtype == "qint32" else in_vectors_of_fbgemm(machine)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        if dtype == "qint32":
-            return saturate(add_then_round(x * inverse, zero_point), np.int32)
-        return saturate(fma_then_round(x, inverse, zero_point), DTYPES[dtype])
+        return saturate(quantize(x, inverse, zero_point), DTYPES[dtype])
 
 
 def quantize_per_channel(
-    x: npt.ArrayLike, scales: npt.ArrayLike, zero_points: npt.ArrayLike, axis: int, dtype: str
+    x: npt.ArrayLike,
+    scales: npt.ArrayLike,
+    zero_points: npt.ArrayLike,
+    axis: int,
+    dtype: str,
+    *,
+    machine: Machine | None = None,
 ) -> QTensor:
     """Quantize with a scale and a zero point for each index along an axis, as torch.quantize_per_channel (Chapter 1).
 
-    With r = float32(1) / float32(scale) for each channel, all in float32: clamp(rint(x * r + zero_point)), where
-    product and sum are rounded one after the other. ``quantize_per_tensor`` fuses them for 8 bits, so equal parameters
-    can give other integers there (Chapter 2). NaN gives 0 in eight bits and -2**31 in qint32. Source:
-    ``QuantizedOpKernels.cpp`` ``quantize_tensor_per_channel_impl``, ``AffineQuantizerBase.cpp`` ``quantize_val``.
+    With r = float32(1) / float32(scale) for each channel, all in float32: clamp(rint(x * r) + zero_point), as
+    ``quantize_per_tensor``. In PyTorch 2.13 clamp(rint(x * r + zero_point)), where product and sum are rounded one
+    after the other; per tensor 2.13 fuses them for 8 bits, so that equal parameters can give other integers (Chapter
+    2). NaN gives 0 in eight bits and -2**31 in qint32. Source: ``QuantizedOpKernels.cpp``
+    ``quantize_tensor_per_channel_impl``, ``AffineQuantizerBase.cpp`` ``quantize_val``.
 
     Args:
         x: float32 array of any shape and strides, or (nested lists of) Python numbers, which are rounded to float32.
@@ -250,6 +264,7 @@ def quantize_per_channel(
         zero_points: shape (C,), integers within dtype.
         axis: 0 <= axis < x.ndim, with C = x.shape[axis]; at most 1 where x is channels_last, as in PyTorch.
         dtype: "quint8", "qint8" or "qint32".
+        machine: of which the release counts; None is ``Machine.default()``.
 
     Returns:
         A QTensor of x's shape; channels_last if x is, contiguous otherwise.
@@ -257,14 +272,14 @@ def quantize_per_channel(
     Raises:
         TypeError, ValueError: as ``quantize_per_tensor``, and for scales or zero_points of another length than C.
     """
-    dtype = _dtype(dtype)
+    machine, dtype = Machine.of(machine), _dtype(dtype)
     real = _real(x)
     axis = _axis(axis, real.ndim)
     channels = real.shape[axis]
     scales, zero_points = _scales(scales, channels), _zero_points(zero_points, channels, dtype)
     inverse = _along(reciprocal(scales), axis, real.ndim)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        rounded = add_then_round(real * inverse, _along(zero_points, axis, real.ndim))
+        rounded = in_scalars(machine)(real, inverse, _along(zero_points, axis, real.ndim))
     codes = laid_out(saturate(rounded, DTYPES[dtype]), new_strides(real))
     if axis > 1 and not codes.flags.c_contiguous:
         raise ValueError(f"axis of a channels_last x must be 0 or 1 (PyTorch takes no other), got {axis}")

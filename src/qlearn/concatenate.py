@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn.affine import QTensor, check_scale, check_zero_point, quantize_per_tensor
-from qlearn.elementwise import check_per_tensor, quantize_round_then_add, steps
+from qlearn.elementwise import check_per_tensor, steps
 from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channels_last
 from qlearn.machine import BODY, TAIL, Machine
 from qlearn.rounding import reciprocal, saturate
@@ -60,7 +60,8 @@ def cat(
     full = [t for t in tensors if t.shape != (0,)] or tensors[:1]  # PyTorch leaves out tensors of shape (0,)
     real = np.concatenate([t.dequantize() for t in full], axis=dim)
     last = all(like_channels_last(t.int_repr()) for t in tensors)
-    return quantize_per_tensor(laid_out(real, dense_strides(real.shape, channels_last=last)), scale, zero_point, dtype)
+    real = laid_out(real, dense_strides(real.shape, channels_last=last))
+    return quantize_per_tensor(real, scale, zero_point, dtype, machine=machine)
 
 
 def _channels(t: QTensor, scale: float, zero_point: int, machine: Machine) -> Codes:
@@ -75,9 +76,10 @@ def _channels(t: QTensor, scale: float, zero_point: int, machine: Machine) -> Co
 
 def _on_path(path: int, t: QTensor, q: Codes, scale: float, zero_point: int, machine: Machine) -> Codes:
     """Codes q of t, in the result's scale and zero point."""
-    dequantize, quantize = steps(t.dtype, machine.capability, path)
+    dequantize, quantize = steps(t.dtype, machine, path)
+    vectors = path == BODY and machine.capability != "DEFAULT" and t.dtype != "qint32"
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        inverse = inverse_in_double(scale) if quantize is quantize_round_then_add else reciprocal(scale)
+        inverse = inverse_in_double(scale) if vectors else reciprocal(scale)
         x = dequantize(q, np.float32(t.q_scale()), t.q_zero_point())
         return saturate(quantize(x, inverse, zero_point), q.dtype)
 

@@ -17,7 +17,8 @@ from qlearn.iteration import broadcast_strides, inner_to_outer
 from qlearn.layout import dense_strides, in_memory_order, like_channels_last, strides_in_order, with_strides
 from qlearn.machine import BODY, TAIL, Machine
 from qlearn.qnnpack_add import qnnpack_add
-from qlearn.rounding import add_then_round, cvtps2dq, fma, fma_then_round, reciprocal, round_then_add, saturate
+from qlearn.quantize import Quantize, in_scalars, in_vectors, in_vectors_of_fbgemm
+from qlearn.rounding import cvtps2dq, fma, reciprocal, saturate
 
 __all__ = ["add", "add_relu", "mul", "mul_relu"]
 
@@ -101,7 +102,6 @@ def mul_relu(a: QTensor, b: QTensor, scale: float, zero_point: int, *, machine: 
 # The steps of add
 
 Dequantize = Callable[[Codes, np.float32, int], Floats]
-Quantize = Callable[[Floats, Floats, int], Codes]
 
 
 def dequantize_fused(q: Codes, scale: np.float32, zero_point: int) -> Floats:
@@ -119,24 +119,14 @@ def dequantize_default(q: Codes, scale: np.float32, zero_point: int) -> Floats:
     return dequantize_subtract(q, scale, int(np.int64(np.float32(zero_point)).astype(np.int32)))
 
 
-def quantize_round_then_add(x: Floats, inverse: Floats, zero_point: int) -> Codes:
-    """rint(x * inverse) + zero_point, to be clamped (AVX2 body)."""
-    return round_then_add(x * inverse, zero_point)
-
-
-def quantize_add_then_round(x: Floats, inverse: Floats, zero_point: int) -> Codes:
-    """rint(x * inverse + zero_point), the product rounded before the sum, to be clamped (tails)."""
-    return add_then_round(x * inverse, zero_point)
-
-
-def steps(dtype: str, capability: str, path: int) -> tuple[Dequantize, Quantize]:
+def steps(dtype: str, machine: Machine, path: int) -> tuple[Dequantize, Quantize]:
     """How a kernel dequantizes and quantizes on one path."""
     dequantize: Dequantize = dequantize_subtract
     if path == BODY:
-        dequantize = dequantize_default if capability == "DEFAULT" else dequantize_fused
+        dequantize = dequantize_default if machine.capability == "DEFAULT" else dequantize_fused
     if path == TAIL or dtype == "qint32":
-        return dequantize, quantize_add_then_round
-    return dequantize, fma_then_round if capability == "DEFAULT" else quantize_round_then_add
+        return dequantize, in_scalars(machine)
+    return dequantize, in_vectors_of_fbgemm(machine) if machine.capability == "DEFAULT" else in_vectors
 
 
 @dataclass(frozen=True)
@@ -148,7 +138,7 @@ class Pairwise:
     b: tuple[float, int]
     result: tuple[float, int]
     dtype: str
-    capability: str
+    machine: Machine
     relu: bool
 
     def __call__(self, path: int, qa: Codes, qb: Codes) -> Codes:
@@ -168,7 +158,7 @@ def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
 
 def sum_of(p: Pairwise, path: int, qa: Codes, qb: Codes) -> Codes:
     """The codes of the sums of two codes each."""
-    dequantize, quantize = steps(p.dtype, p.capability, path)
+    dequantize, quantize = steps(p.dtype, p.machine, path)
     scale, zero_point = p.result
     x = _real(dequantize, p.dtype, *p.a, qa) + _real(dequantize, p.dtype, *p.b, qb)
     if p.relu:
@@ -247,7 +237,7 @@ def product_of(p: Pairwise, path: int, qa: Codes, qb: Codes) -> Codes:
     (a_scale, a_zero_point), (b_scale, b_zero_point), (scale, zero_point) = p.a, p.b, p.result
     c = (qa.astype(np.int32) - np.int32(a_zero_point)) * (qb.astype(np.int32) - np.int32(b_zero_point))
     multiplier = multiplier_of_product(a_scale, b_scale, scale)
-    codes = requantize(path, p.capability, c, multiplier, zero_point, p.dtype)
+    codes = requantize(path, p.machine.capability, c, multiplier, zero_point, p.dtype)
     return np.maximum(codes, codes.dtype.type(zero_point)) if p.relu else codes
 
 
@@ -267,7 +257,7 @@ def _pairwise(
     relu: bool,
 ) -> Pairwise:
     first, second = ((t.q_scale(), t.q_zero_point()) for t in (a, b))
-    return Pairwise(compute, first, second, (scale, zero_point), a.dtype, machine.capability, relu)
+    return Pairwise(compute, first, second, (scale, zero_point), a.dtype, machine, relu)
 
 
 def each_pair(kernel: Kernel, a: QTensor, b: QTensor, shape: Shape, strides: Shape, machine: Machine) -> Codes:

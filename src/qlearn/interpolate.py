@@ -16,7 +16,8 @@ from qlearn.elementwise import check_per_tensor
 from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channels_last
 from qlearn.machine import Machine
 from qlearn.pooling import EIGHT, as_written, vectors_first
-from qlearn.rounding import add_then_round, fma, saturate
+from qlearn.quantize import Quantize, in_scalars
+from qlearn.rounding import fma, saturate
 from qlearn.windows import lengths
 
 __all__ = ["interpolate"]
@@ -42,8 +43,8 @@ def interpolate(
     - "nearest": output i is the pixel floor(i * r); "nearest-exact": floor((i + 0.5) * r). At most the last pixel.
     - "bilinear": the place p = max(r * (i + 0.5) - 0.5, 0), or i * (length - 1) / (size - 1) if align_corners, lies
       between pixel k = floor(p) and the next (the last stays), with weights v = 1 - w and w = p - k. Two rows are
-      weighed along W, v * left + w * right, then along H, v * top + w * bottom; then rint((that - zero_point) +
-      zero_point), each step rounded. An x of the wanted size, not channels_last, is copied.
+      weighed along W, v * left + w * right, then along H, v * top + w * bottom; then rint(that - zero_point) +
+      zero_point, each step rounded (in PyTorch 2.13 the zero point goes in before rint). An x of the wanted size, not channels_last, is copied.
     - "bilinear" of a channels_last x on AVX2 and AVX512, where the compiler has fused products and sums: p = max(fma(r,
       i + 0.5, -0.5), 0), and of each two weighed numbers one product is rounded: fma(v, left, w * right), or in the
       vectors, eight channels each (not of qint32), fma(w, right, v * left).
@@ -90,9 +91,8 @@ def interpolate(
         codes = q
     elif mode == "bilinear":
         fused = last and machine.capability != "DEFAULT"
-        fused = last and machine.capability != "DEFAULT"
         find = place_aligned if align_corners else place_fused if fused else place
-        weighed = partial(_bilinear, x, [_neighbors(find(*axis), axis[0]) for axis in axes])
+        weighed = partial(_bilinear, x, in_scalars(machine), [_neighbors(find(*axis), axis[0]) for axis in axes])
         body, tail = (
             partial(weighed, by) for by in ((weigh_fused_last, weigh_fused_first) if fused else (weigh, weigh))
         )
@@ -157,7 +157,9 @@ def _indices(size: int) -> Floats:
     return np.arange(size, dtype=np.float32)
 
 
-def _bilinear(x: QTensor, where: list[Neighbors], by: Callable[..., Floats], q: Floats) -> npt.NDArray[Any]:
+def _bilinear(
+    x: QTensor, quantize: Quantize, where: list[Neighbors], by: Callable[..., Floats], q: Floats
+) -> npt.NDArray[Any]:
     """The codes of four weighed pixels of q each, which are given for H and for W; (N, C, H, W) -> (N, C, *size)."""
     (top, bottom, *down), (left, right, *across) = where
     z = np.float32(x.q_zero_point())
@@ -167,7 +169,7 @@ def _bilinear(x: QTensor, where: list[Neighbors], by: Callable[..., Floats], q: 
         return by(across[0], pixels[..., left], across[1], pixels[..., right])
 
     both = by(down[0][:, None], row(top), down[1][:, None], row(bottom))
-    return saturate(add_then_round(both - z, z), DTYPES[x.dtype])
+    return saturate(quantize(both - z, np.float32(1), z), DTYPES[x.dtype])
 
 
 def _neighbors(place: Floats, length: int) -> Neighbors:

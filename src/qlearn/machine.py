@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from qlearn.iteration import as_visited, inner_to_outer, row_length, rows_are_vectors
 from qlearn.layout import dense_strides
+from qlearn.releases import BOOK, Change, release_of
 
 __all__ = ["BODY", "CAPABILITIES", "ENGINES", "TAIL", "Machine"]
 
@@ -35,6 +36,8 @@ class Machine:
         threads: torch.get_num_threads(), at least 1.
         vnni: whether the CPU multiplies 8-bit integers without saturation (AVX512_VNNI). Without, a CPU of capability
             AVX512 has AVX-512, any other has AVX2.
+        release: of PyTorch, "1.13" to "2.15" with any patch level (``qlearn.releases``); a newer one is taken for the
+            newest that is known, with a warning.
 
     Raises:
         ValueError, TypeError: one of them is not among these.
@@ -44,6 +47,7 @@ class Machine:
     capability: str
     threads: int
     vnni: bool = True
+    release: str = BOOK
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -56,6 +60,11 @@ class Machine:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
         if not isinstance(self.vnni, bool):
             raise TypeError(f"vnni must be True or False, got {self.vnni!r}")
+        object.__setattr__(self, "release", release_of(self.release))
+
+    def has(self, change: Change) -> bool:
+        """Whether a change of ``qlearn.releases`` holds in this release."""
+        return change.holds(self.release)
 
     @property
     def avx512(self) -> bool:
@@ -102,7 +111,7 @@ class Machine:
         if engine not in ENGINES or capability not in CAPABILITIES:
             raise NotImplementedError(f"qlearn knows no engine {engine!r} with capability {capability!r}")
         cpu = torch.cpu.get_capabilities()
-        machine = cls(engine, capability, torch.get_num_threads(), bool(cpu["avx512_vnni"]))
+        machine = cls(engine, capability, torch.get_num_threads(), bool(cpu["avx512_vnni"]), torch.__version__)
         unproven = machine._unproven(cpu)
         if unproven:
             warnings.warn(f"layers on {engine} may differ: oneDNN's kernels {unproven} were not compared", stacklevel=2)

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from qlearn.affine import DTYPES, QTensor, quantize_per_tensor
 from qlearn.cascade_sum import cascade_sum
-from qlearn.elementwise import check_per_tensor, quantize_round_then_add
+from qlearn.elementwise import check_per_tensor
 from qlearn.layout import dense_strides, has_strides, laid_out, like_channels_last
 from qlearn.machine import Machine
 from qlearn.pooling import check_normal_scale, inverse_of_scales
+from qlearn.quantize import in_vectors
 from qlearn.rounding import cvtps2dq, saturate
 from qlearn.shapes import axes_of
 
@@ -74,7 +75,7 @@ def mean(
     if machine.engine == "qnnpack" and x.dtype == "quint8" and x.ndim == 4 and given == (2, 3):
         check_normal_scale(x)
         s = (q.astype(np.int64) - zero_point).sum(dims).astype(np.float32)
-        codes = quantize_round_then_add(s, inverse_of_scales(scale, n), zero_point)
+        codes = in_vectors(s, inverse_of_scales(scale, n), zero_point)
         return QTensor(np.ascontiguousarray(saturate(codes, q.dtype)).reshape(out), scale, zero_point, x.dtype)
     if has_strides(q, dense_strides(x.shape)) and dims == tuple(range(x.ndim - len(dims), x.ndim)):
         last = like_channels_last(q)
@@ -84,7 +85,7 @@ def mean(
         strides = dense_strides(out, channels_last=last)
         return QTensor(laid_out(codes.astype(DTYPES[x.dtype]).reshape(out), strides), scale, zero_point, x.dtype)
     real = divided(cascade_sum(x.dequantize(), dims, machine.threads), n)
-    return quantize_per_tensor(real.reshape(out), scale, zero_point, x.dtype)
+    return quantize_per_tensor(real.reshape(out), scale, zero_point, x.dtype, machine=machine)
 
 
 def divided(s: Floats, n: int) -> Floats:

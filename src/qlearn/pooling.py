@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from qlearn.affine import DTYPES, QTensor
 from qlearn.concatenate import inverse_in_double
-from qlearn.elementwise import check_per_tensor, quantize_add_then_round, quantize_round_then_add
+from qlearn.elementwise import check_per_tensor
 from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channels_last, made_contiguous
 from qlearn.machine import Machine
-from qlearn.rounding import add_then_round, cvtps2dq, fma_then_round, reciprocal, saturate
+from qlearn.quantize import in_scalars, in_vectors, in_vectors_of_fbgemm
+from qlearn.rounding import add_then_round, cvtps2dq, reciprocal, saturate
 from qlearn.shapes import squeeze, unsqueeze
 from qlearn.windows import lengths
 
@@ -177,7 +178,7 @@ def avg_pool2d(
     if not is_channels_last(x.int_repr()):
         return as_written(x, _quantized(x, quantize_in_int32, inverse_in_double(n), s))
     m = inverse_of_count(n)
-    body, tail = (partial(_quantized, x, average, m) for average in (quantize_round_then_add, quantize_add_then_round))
+    body, tail = (partial(_quantized, x, average, m) for average in (in_vectors, in_scalars(machine)))
     return as_written(x, vectors_first(s, 0 if x.dtype == "qint32" else VECTOR[machine.capability], body, tail))
 
 
@@ -221,7 +222,7 @@ def adaptive_avg_pool2d(x: QTensor, output_size: Lengths, *, machine: Machine | 
         return as_written(x, _quantized(x, quantize_in_int32, inverse_of_sides(kh, kw), s, zero_point=0))
     s = _sums_of_differences(x, spans)
     m = inverse_of_count(np.multiply.outer(kh, kw))
-    body, tail = (partial(_quantized, x, average, m) for average in (fma_then_round, quantize_add_then_round))
+    body, tail = (partial(_quantized, x, average, m) for average in (in_vectors_of_fbgemm(machine), in_scalars(machine)))
     vectors = x.dtype != "qint32" and machine.capability != "DEFAULT"
     return as_written(x, vectors_first(s, EIGHT if vectors else 0, body, tail))
 
@@ -267,7 +268,7 @@ def _qnnpack_average(x: QTensor, spans: list[Ints], kernel: tuple[int, ...]) -> 
     _check_qnnpack(x, kernel)
     check_normal_scale(x)
     m = inverse_of_scales(x.q_scale(), kernel[0] * kernel[1])
-    codes = _quantized(x, quantize_round_then_add, m, _sums_of_differences(x, spans))
+    codes = _quantized(x, in_vectors, m, _sums_of_differences(x, spans))
     return _from_qnnpack(x, codes)
 
 

@@ -52,7 +52,7 @@ def prelu(x: QTensor, weight: QTensor, scale: float, zero_point: int, *, machine
     axis = [weight.size if i == 1 else 1 for i in range(x.ndim)]
     slopes = QTensor(weight.int_repr().reshape(axis), weight.q_scale(), weight.q_zero_point(), weight.dtype)
     multiplier = multiplier_of_product(x.q_scale(), weight.q_scale(), scale)
-    one = code_of(np.float32(1), weight)
+    one = code_of(np.float32(1), weight, machine)
 
     def kernel(path: int, q: Codes, w: Codes) -> Codes:
         c = sloped(q, x.q_zero_point(), w, weight.q_zero_point(), one)

@@ -19,6 +19,7 @@ __all__ = [
     "reciprocal",
     "round_half_even",
     "round_then_add",
+    "round_then_add_float",
     "saturate",
 ]
 
@@ -103,6 +104,14 @@ def add_then_round(y: Floats, zero_point: npt.ArrayLike) -> Floats:
     The float32 sum may round up to a tie, or leave one. Source: FBGEMM ``QuantUtils.h``, ``Quantize`` with LEGACY true.
     """
     return round_half_even(np.asarray(y, np.float32) + np.asarray(zero_point, np.float32))
+
+
+def round_then_add_float(y: Floats, zero_point: npt.ArrayLike) -> Floats:
+    """Return float32(rint(y) + zero_point): ``round_then_add`` in float32, as scalar code has it (Chapter 2).
+
+    The sum is exact for 8-bit codes. Source: FBGEMM ``QuantUtils.h``, ``Quantize`` with LEGACY false.
+    """
+    return np.asarray(round_half_even(np.asarray(y, np.float32)) + np.asarray(zero_point, np.float32))
 
 
 def fma_then_round(x: Floats, factor: npt.ArrayLike, zero_point: npt.ArrayLike) -> Ints:

@@ -1,0 +1,71 @@
+"""PyTorch's releases from 1.13 to 2.15: what changed in their arithmetic, as a history (Chapter 8, The last bit).
+
+Each change is one constant: the releases in which it holds, what is done otherwise there, to whom it happens, and where
+that is written. A kernel that it touches asks ``Machine.has``; all else is the same in every release.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any, NamedTuple
+
+__all__ = ["BOOK", "HISTORY", "RELEASES", "Change", "release_of"]
+
+RELEASES = ("1.13", *(f"2.{minor}" for minor in range(16)))
+"""The releases whose arithmetic is known, oldest first; a patch level changes nothing."""
+BOOK = "2.14"
+"""The release that the book runs on: its arithmetic is that of most."""
+
+
+class Change(NamedTuple):
+    """What some releases do otherwise than the rest."""
+
+    first: str
+    last: str  # included
+    what: str
+    affects: str
+    source: str
+
+    def holds(self, release: str) -> bool:
+        """Whether it is so in a release, one of ``RELEASES``."""
+        return RELEASES.index(self.first) <= RELEASES.index(release) <= RELEASES.index(self.last)
+
+
+ZERO_POINT_FIRST = Change(
+    "2.13",
+    "2.13",
+    what="quantize adds the zero point before it rounds, and in FBGEMM's vectors in one step with the product",
+    affects="quantize_per_tensor, quantize_per_channel; scalar tails and DEFAULT's bodies of element-wise kernels; "
+    "bounds of clamp; cat; averages of channels_last",
+    source="FBGEMM QuantUtils.h, QuantUtilsAvx2.cc: the argument LEGACY, dropped by one repository while it was true "
+    "by default in the other",
+)
+
+HISTORY: tuple[Change, ...] = (ZERO_POINT_FIRST,)
+"""Every change, in the order of the releases."""
+
+
+def release_of(version: Any) -> str:
+    """The release that a version names: "2.14.1+cu130" is "2.14".
+
+    Warns:
+        UserWarning: the version is newer than every release that is known; it is taken for the newest.
+
+    Raises:
+        TypeError: version is not a string.
+        ValueError: it is no version, or older than 1.13.
+    """
+    known = f"{RELEASES[0]} to {RELEASES[-1]}"
+    if not isinstance(version, str):
+        raise TypeError(f"release must be a string, {known}, got {version!r}")
+    found = re.match(r"(\d+)\.(\d+)(?![\d])", version)
+    if not found:
+        raise ValueError(f"release must be one of PyTorch's, {known}, got {version!r}")
+    release = f"{int(found[1])}.{int(found[2])}"
+    if release in RELEASES:
+        return release
+    if (int(found[1]), int(found[2])) < (1, 13):
+        raise ValueError(f"release must be one of PyTorch's, {known}, got {version!r}")
+    warnings.warn(f"release {version!r} is taken for {RELEASES[-1]}: newer ones are unproven", stacklevel=3)
+    return RELEASES[-1]
