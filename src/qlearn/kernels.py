@@ -13,6 +13,7 @@ from functools import lru_cache
 from qlearn.affine import QTensor
 from qlearn.linear import check_symmetric, w_zero_points
 from qlearn.machine import Machine
+from qlearn.releases import DEPTHWISE_BIAS_FUSED
 from qlearn.windows import Geometry
 
 __all__ = ["Kernel", "kernel_of"]
@@ -44,7 +45,9 @@ def kernel_of(machine: Machine, weight: QTensor, g: Geometry) -> Kernel:
         return Kernel("qnnpack")
     if engine == "fbgemm":
         shape.check_fbgemm(machine)
-        return Kernel("fbgemm", "taps" if shape.fbgemm_depthwise or not machine.vnni else "")
+        if shape.fbgemm_depthwise:
+            return Kernel("fbgemm" if machine.has(DEPTHWISE_BIAS_FUSED) else "fbgemm_depthwise", "taps")
+        return Kernel("fbgemm", "" if machine.vnni else "taps")
     check_symmetric(weight)
     return shape.onednn_avx512(machine.vnni) if machine.avx512 else shape.onednn_avx2()
 

@@ -42,7 +42,15 @@ ZERO_POINT_FIRST = Change(
     "by default in the other",
 )
 
-HISTORY: tuple[Change, ...] = (ZERO_POINT_FIRST,)
+DEPTHWISE_BIAS_FUSED = Change(
+    "1.13",
+    "2.13",
+    what="FBGEMM's depthwise kernel adds the bias per tensor in one fused step, fma(bias, 1 / t, acc); later in two",
+    affects="depthwise convolutions on fbgemm, and on x86 where that takes FBGEMM",
+    source="FBGEMM FbgemmI8DepthwiseAvx2-inl.h requantize_: the compiler's choice, since its files were rearranged",
+)
+
+HISTORY: tuple[Change, ...] = (DEPTHWISE_BIAS_FUSED, ZERO_POINT_FIRST)
 """Every change, in the order of the releases."""
 
 

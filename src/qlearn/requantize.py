@@ -18,6 +18,7 @@ from qlearn.rounding import add_then_round, fma, reciprocal, saturate
 
 __all__ = [
     "fbgemm",
+    "fbgemm_depthwise",
     "onednn_avx2",
     "onednn_gemm",
     "onednn_linear_scale",
@@ -90,6 +91,22 @@ def fbgemm(
         t = np.float32(x_scale) * w_scale.astype(np.float32)
         a = _float32(acc)
         total = fma(bias, reciprocal(t), a) if w_scale.ndim == 0 else a + bias / t
+        total *= t / np.float32(scale)
+        return _round_then_add(total, zero_point, relu=relu)
+
+
+def fbgemm_depthwise(
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """FBGEMM's depthwise kernel since PyTorch 2.14: ``fbgemm``, but per tensor acc + bias * (1 / t) in two steps.
+
+    Source: FBGEMM ``FbgemmI8DepthwiseAvx2-inl.h`` requantize_.
+
+    Args, returns: as ``fbgemm``.
+    """
+    with _quiet():
+        t = np.float32(x_scale) * w_scale.astype(np.float32)
+        total = _float32(acc) + (bias * reciprocal(t) if w_scale.ndim == 0 else bias / t)
         total *= t / np.float32(scale)
         return _round_then_add(total, zero_point, relu=relu)
 
