@@ -17,6 +17,7 @@ from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channe
 from qlearn.machine import Machine
 from qlearn.pooling import EIGHT, as_written, vectors_first
 from qlearn.quantize import Quantize, in_scalars
+from qlearn.releases import EMPTY_IMAGES
 from qlearn.rounding import fma, saturate
 from qlearn.windows import lengths
 
@@ -80,7 +81,7 @@ def interpolate(
         raise ValueError(f"x must not be empty, but for its batch, got shape {x.shape}")
     if align_corners is not None and mode != "bilinear":
         raise ValueError(f"align_corners must be None with mode {mode!r}, got {align_corners!r}")
-    wanted, factors = _wanted(x, size, scale_factor)
+    wanted, factors = _wanted(x, size, scale_factor, (0, 1) if machine.has(EMPTY_IMAGES) else (1, 1))
     q = x.int_repr()
     axes = list(zip(x.shape[-2:], wanted, factors, strict=True))
     same, last = wanted == x.shape[-2:], is_channels_last(q)
@@ -179,7 +180,7 @@ def _neighbors(place: Floats, length: int) -> Neighbors:
     return before, np.minimum(before + 1, length - 1), np.float32(1) - weight, weight
 
 
-def _wanted(x: QTensor, size: Any, scale_factor: Any) -> tuple[tuple[int, ...], list[float | None]]:
+def _wanted(x: QTensor, size: Any, scale_factor: Any, least: tuple[int, int]) -> tuple[tuple[int, ...], list[float | None]]:
     """The result's height and width, and the scale factors if they were given."""
     if (size is None) == (scale_factor is None):
         raise ValueError(f"size or scale_factor must be given, and not both, got {size!r} and {scale_factor!r}")
@@ -192,6 +193,6 @@ def _wanted(x: QTensor, size: Any, scale_factor: Any) -> tuple[tuple[int, ...], 
     if len(factors) != 2 or not all(0 < f < np.inf for f in factors):
         raise ValueError(f"scale_factor must be a positive number or two, got {scale_factor!r}")
     wanted = tuple(int(n * f) for n, f in zip(x.shape[-2:], factors, strict=True))
-    if min(wanted) < 1:
+    if wanted[0] < least[0] or wanted[1] < least[1]:
         raise ValueError(f"scale_factor must leave a pixel, got {scale_factor!r} for x {x.shape}")
     return wanted, list(factors)

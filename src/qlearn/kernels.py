@@ -7,13 +7,13 @@ qlearn refuses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from qlearn.affine import QTensor
 from qlearn.linear import check_symmetric, w_zero_points
 from qlearn.machine import Machine
-from qlearn.releases import DEPTHWISE_BIAS_FUSED
+from qlearn.releases import DEPTHWISE_BIAS_FUSED, ONEDNN_SCALES_IN_ONE, ONEDNN_SCALES_TOGETHER
 from qlearn.windows import Geometry
 
 __all__ = ["Kernel", "kernel_of"]
@@ -49,7 +49,11 @@ def kernel_of(machine: Machine, weight: QTensor, g: Geometry) -> Kernel:
             return Kernel("fbgemm" if machine.has(DEPTHWISE_BIAS_FUSED) else "fbgemm_depthwise", "taps")
         return Kernel("fbgemm", "" if machine.vnni else "taps")
     check_symmetric(weight)
-    return shape.onednn_avx512(machine.vnni) if machine.avx512 else shape.onednn_avx2()
+    kernel = shape.onednn_avx512(machine.vnni) if machine.avx512 else shape.onednn_avx2()
+    if machine.has(ONEDNN_SCALES_IN_ONE):
+        return replace(kernel, steps="onednn_2")
+    together = machine.has(ONEDNN_SCALES_TOGETHER) and kernel.steps == "onednn_vnni"
+    return replace(kernel, steps="onednn_gemm") if together else kernel
 
 
 @dataclass(frozen=True)

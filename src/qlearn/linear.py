@@ -12,6 +12,7 @@ from qlearn.accumulate import Factor, factor, saturation_loss, sums_of_products,
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.elementwise import check_per_tensor
 from qlearn.machine import Machine
+from qlearn.releases import ONEDNN_SCALES_IN_ONE, ONEDNN_SCALES_TOGETHER
 
 __all__ = ["check_bias", "check_weight", "check_x", "linear", "linear_relu"]
 
@@ -119,13 +120,18 @@ def _factor(weight: QTensor, largest: int) -> Factor:
 
 def _requantize(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
     if machine.engine == "onednn":
-        return requantize.onednn_vnni if machine.avx512 else requantize.onednn_avx2
+        if machine.has(ONEDNN_SCALES_IN_ONE):
+            return requantize.onednn_2
+        if machine.avx512:
+            return requantize.onednn_gemm if machine.has(ONEDNN_SCALES_TOGETHER) else requantize.onednn_vnni
+        return requantize.onednn_avx2
     return requantize.qnnpack if machine.engine == "qnnpack" else requantize.fbgemm
 
 
 def _scales(machine: Machine, weight: QTensor) -> npt.NDArray[np.floating[Any]]:
     scales = w_scales(weight)
-    return requantize.onednn_linear_scale(scales) if machine.engine == "onednn" else scales
+    inverted = machine.engine == "onednn" and not machine.has(ONEDNN_SCALES_IN_ONE)
+    return requantize.onednn_linear_scale(scales) if inverted else scales
 
 
 # Checks and parameters, shared with the convolution

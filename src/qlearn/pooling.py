@@ -18,6 +18,7 @@ from qlearn.elementwise import check_per_tensor
 from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channels_last, made_contiguous
 from qlearn.machine import Machine
 from qlearn.quantize import in_scalars, in_vectors, in_vectors_of_fbgemm
+from qlearn.releases import PADDING_OF_THE_UNDILATED
 from qlearn.rounding import add_then_round, cvtps2dq, reciprocal, saturate
 from qlearn.shapes import squeeze, unsqueeze
 from qlearn.windows import lengths
@@ -73,7 +74,8 @@ def max_pool2d(
     kernel, step, pad, spread = _geometry(x, kernel_size, stride, padding, dilation)
     qnnpack = _on_qnnpack(x, machine) and not ceil_mode
     for k, p, d in zip(kernel, pad, spread, strict=True):
-        most = ((k - 1) * d + 1) // 2 if qnnpack else min(k, (k - 1) * d + 1) // 2
+        dilated = qnnpack and not machine.has(PADDING_OF_THE_UNDILATED)
+        most = ((k - 1) * d + 1) // 2 if dilated else min(k, (k - 1) * d + 1) // 2
         if p > most:
             raise ValueError(f"padding must be at most {most}, half of the kernel, got {padding}")
     if qnnpack:

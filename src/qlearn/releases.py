@@ -50,8 +50,92 @@ DEPTHWISE_BIAS_FUSED = Change(
     source="FBGEMM FbgemmI8DepthwiseAvx2-inl.h requantize_: the compiler's choice, since its files were rearranged",
 )
 
-HISTORY: tuple[Change, ...] = (DEPTHWISE_BIAS_FUSED, ZERO_POINT_FIRST)
-"""Every change, in the order of the releases."""
+XNNPACK = Change(
+    "1.13",
+    "2.12",
+    what="XNNPACK adds qint8 in integers on the engine qnnpack, and multiplies qint8 on every engine",
+    affects="add and add_relu of qint8 on qnnpack; mul and mul_relu of qint8 with a zero point below 127",
+    source="BinaryOps.cpp xnnp_add, qmul.cpp _mul_out_xnnpack; pull requests 73663, 86040, gone with 185297",
+)
+XNNPACK_NEEDS_A_RANGE = Change(
+    "1.13",
+    "2.2",
+    what="XNNPACK refuses a ReLU that leaves a single code",
+    affects="add_relu of qint8 with zero point 127 on qnnpack: what is refused",
+    source="XNNPACK binary-elementwise-nd.c",
+)
+XNNPACK_GRAPHS = Change(
+    "2.6",
+    "2.12",
+    what="XNNPACK is handed the inputs' own memory, read as if it were contiguous; up to 2.5 a contiguous copy",
+    affects="the same, of inputs that are sliced, transposed or of two memory formats: refused here",
+    source="qmul.cpp xnnp_define_q_tensor, pull request 136850",
+)
+ONEDNN_SCALES_IN_ONE = Change(
+    "1.13",
+    "2.0",
+    what="oneDNN 2 adds the bias in steps of the accumulator and multiplies once: (acc + b * t) * m + zero_point",
+    affects="linear and convolutions on onednn, convolutions on x86 where that takes oneDNN",
+    source="ideep matmul.hpp, conv.hpp op_scales and bias_scales",
+)
+ONEDNN_SCALES_TOGETHER = Change(
+    "2.1",
+    "2.10",
+    what="oneDNN's kernels for AVX-512 multiply by the product of both scales, as those for AVX2; later one by one",
+    affects="linear and convolutions on onednn, convolutions on x86 where that takes oneDNN, on CPUs with AVX-512",
+    source="oneDNN scale_utils.cpp precompute_scales",
+)
+SIGMOID_FUSED = Change(
+    "1.13",
+    "2.1",
+    what="the vector body of sigmoid dequantizes with fma(scale, q, scale * -zero_point), as add's",
+    affects="sigmoid",
+    source="QuantizedOpKernels.cpp qsigmoid_kernel; pull request 114098",
+)
+ELU_BY_EXP = Change(
+    "1.13",
+    "2.10",
+    what="elu computes exp(x) - 1, in two steps; later expm1(x)",
+    affects="elu",
+    source="QuantizedOpKernels.cpp qelu_kernel",
+)
+MULTIPLIED_IN_FLOAT = Change(
+    "1.13",
+    "2.4",
+    what="scalar code rounds an integer to float32 before it multiplies; later it multiplies in float64",
+    affects="prelu of qint32, in scalar tails, where integers leave 24 bits",
+    source="AffineQuantizerBase.cpp requantize_from_int, and its compiler",
+)
+PADDING_OF_THE_UNDILATED = Change(
+    "1.13",
+    "2.2",
+    what="qnnpack's max pool takes a padding up to half of the kernel as it is given; later, of the dilated one",
+    affects="max_pool1d, max_pool2d on qnnpack: what is refused",
+    source="Pooling.cpp check_maxpool2d_params",
+)
+EMPTY_IMAGES = Change(
+    "1.13",
+    "2.10",
+    what="interpolate returns an empty image where a scale factor leaves no row of pixels; later that is refused",
+    affects="interpolate: what is refused",
+    source="UpSample.cpp compute_output_size, UpSample.h",
+)
+
+HISTORY: tuple[Change, ...] = (
+    SIGMOID_FUSED,
+    XNNPACK_NEEDS_A_RANGE,
+    PADDING_OF_THE_UNDILATED,
+    ONEDNN_SCALES_IN_ONE,
+    MULTIPLIED_IN_FLOAT,
+    ELU_BY_EXP,
+    EMPTY_IMAGES,
+    ONEDNN_SCALES_TOGETHER,
+    XNNPACK,
+    XNNPACK_GRAPHS,
+    DEPTHWISE_BIAS_FUSED,
+    ZERO_POINT_FIRST,
+)
+"""Every change, in the order in which they ended."""
 
 
 def release_of(version: Any) -> str:

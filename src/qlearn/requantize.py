@@ -19,6 +19,7 @@ from qlearn.rounding import add_then_round, fma, reciprocal, saturate
 __all__ = [
     "fbgemm",
     "fbgemm_depthwise",
+    "onednn_2",
     "onednn_avx2",
     "onednn_gemm",
     "onednn_linear_scale",
@@ -166,6 +167,37 @@ def onednn_vnni(
         y = _relu(y, relu)
         y *= reciprocal(_twice_inverted(scale))
         return _add_then_round(y, zero_point, nan=255, positive=relu)
+
+
+def onednn_2(
+    acc: Sums,
+    bias: Floats,
+    x_scale: float,
+    w_scale: Scales,
+    scale: float,
+    zero_point: int,
+    *,
+    relu: bool,
+    accum: Accum | None = None,
+) -> Codes:
+    """oneDNN 2, of PyTorch 1.13 and 2.0: the bias in steps of the accumulator, and one multiplier (Chapter 8).
+
+    With the inverses float32(1 / x_scale) and float32(1 / scale), divided in float64, 1 / w_scale as well, but in
+    float32 per channel, t = (1 / x_scale) * (1 / w_scale) and m = (1 / scale) / t: y = (acc + bias * t) * m; relu takes
+    max(y, 0); clamp(rint(y + zero_point)). Source: ideep ``matmul.hpp``, ``conv.hpp`` compute_impl (op_scales,
+    bias_scales).
+
+    Args, returns: as ``onednn_vnni``, but w_scale is the weight's own, in a linear layer too.
+    """
+    with _quiet():
+        w_inverse = np.float32(1.0 / w_scale) if w_scale.ndim == 0 else reciprocal(w_scale)
+        t = np.float32(1.0 / x_scale) * w_inverse
+        m = np.float32(1.0 / scale) / t
+        y = _float32(acc) + bias * t
+        y *= m
+        y = _add(y, accum)
+        y = _relu(y, relu)
+        return _add_then_round(y, zero_point)
 
 
 def onednn_gemm(
