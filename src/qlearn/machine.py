@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from qlearn.iteration import as_visited, inner_to_outer, row_length, rows_are_vectors
 from qlearn.layout import dense_strides
-from qlearn.releases import BOOK, Change, release_of
+from qlearn.releases import AVX512_BODIES, BOOK, Change, release_of
 
 __all__ = ["BODY", "CAPABILITIES", "ENGINES", "TAIL", "Machine"]
 
@@ -41,6 +41,7 @@ class Machine:
 
     Raises:
         ValueError, TypeError: one of them is not among these.
+        NotImplementedError: the capability AVX512 of a release that has kernels of its own for it (1.13, 2.0).
     """
 
     engine: str
@@ -61,6 +62,11 @@ class Machine:
         if not isinstance(self.vnni, bool):
             raise TypeError(f"vnni must be True or False, got {self.vnni!r}")
         object.__setattr__(self, "release", release_of(self.release))
+        if self.capability == "AVX512" and self.has(AVX512_BODIES):
+            raise NotImplementedError(
+                f"capability must be DEFAULT or AVX2 for release {self.release}: its kernels for AVX512, which it takes "
+                "only if told to by ATEN_CPU_CAPABILITY, were not compared"
+            )
 
     def has(self, change: Change) -> bool:
         """Whether a change of ``qlearn.releases`` holds in this release."""

@@ -50,6 +50,13 @@ DEPTHWISE_BIAS_FUSED = Change(
     source="FBGEMM FbgemmI8DepthwiseAvx2-inl.h requantize_: the compiler's choice, since its files were rearranged",
 )
 
+AVX512_BODIES = Change(
+    "1.13",
+    "2.0",
+    what="element-wise kernels have bodies of their own for AVX-512, which only ATEN_CPU_CAPABILITY=avx512 chooses",
+    affects="the capability AVX512: refused here",
+    source="QuantizedOpKernels.cpp REGISTER_DISPATCH; pull request 104165",
+)
 XNNPACK = Change(
     "1.13",
     "2.12",
@@ -122,10 +129,11 @@ EMPTY_IMAGES = Change(
 )
 
 HISTORY: tuple[Change, ...] = (
+    ONEDNN_SCALES_IN_ONE,
+    AVX512_BODIES,
     SIGMOID_FUSED,
     XNNPACK_NEEDS_A_RANGE,
     PADDING_OF_THE_UNDILATED,
-    ONEDNN_SCALES_IN_ONE,
     MULTIPLIED_IN_FLOAT,
     ELU_BY_EXP,
     EMPTY_IMAGES,

@@ -101,7 +101,7 @@ def fbgemm_depthwise(
 ) -> Codes:
     """FBGEMM's depthwise kernel since PyTorch 2.14: ``fbgemm``, but per tensor acc + bias * (1 / t) in two steps.
 
-    Source: FBGEMM ``FbgemmI8DepthwiseAvx2-inl.h`` requantize_.
+    Source: FBGEMM ``FbgemmI8DepthwiseAvx2-inl.h`` ``requantize_``.
 
     Args, returns: as ``fbgemm``.
     """
@@ -183,8 +183,8 @@ def onednn_2(
     """oneDNN 2, of PyTorch 1.13 and 2.0: the bias in steps of the accumulator, and one multiplier (Chapter 8).
 
     With the inverses float32(1 / x_scale) and float32(1 / scale), divided in float64, 1 / w_scale as well, but in
-    float32 per channel, t = (1 / x_scale) * (1 / w_scale) and m = (1 / scale) / t: y = (acc + bias * t) * m; relu takes
-    max(y, 0); clamp(rint(y + zero_point)). Source: ideep ``matmul.hpp``, ``conv.hpp`` compute_impl (op_scales,
+    float32 per channel, t = (1 / x_scale) * (1 / w_scale) and m = (1 / scale) / t: y = (acc + bias * t) * m, and with
+    accum fma(q - z, accum_scale * (1 / scale), y); relu takes max(y, 0); clamp(rint(y + zero_point)). Source: ideep ``matmul.hpp``, ``conv.hpp`` compute_impl (op_scales,
     bias_scales).
 
     Args, returns: as ``onednn_vnni``, but w_scale is the weight's own, in a linear layer too.
@@ -195,7 +195,10 @@ def onednn_2(
         m = np.float32(1.0 / scale) / t
         y = _float32(acc) + bias * t
         y *= m
-        y = _add(y, accum)
+        if accum is not None:
+            codes, accum_scale, accum_zero_point = accum
+            ratio = np.float32(accum_scale) * np.float32(1.0 / scale)
+            y = fma(codes.astype(np.float32) - np.float32(accum_zero_point), ratio, y)
         y = _relu(y, relu)
         return _add_then_round(y, zero_point)
 
