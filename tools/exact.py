@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 import networks
+from apart import apart
 from known import known
 from operators import OPERATORS, compare
 from qlearn import Machine
@@ -98,11 +99,11 @@ def networks_of(outputs: int) -> tuple[int, int]:
 
 def scope(capability: str) -> tuple[list[str], str]:
     """The operators that can be asked with a capability here, and in words which."""
-    if NEEDS[capability.lower()] in cpu_flags():
+    if NEEDS[capability] in cpu_flags():
         return list(OPERATORS), "all operators"
-    if capability == "AVX512" and NEEDS["avx2"] in cpu_flags():
+    if capability == "AVX512" and NEEDS["AVX2"] in cpu_flags():
         return [name for name, operator in OPERATORS.items() if operator.elementwise], DISPATCH_ALONE
-    return [], f"this CPU has no {NEEDS[capability.lower()]}"
+    return [], f"this CPU has no {NEEDS[capability]}"
 
 
 def run(capability: str, names: list[str], outputs: int, seed: int) -> list[Row] | None:
@@ -111,41 +112,39 @@ def run(capability: str, names: list[str], outputs: int, seed: int) -> list[Row]
         return []
     env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()}
     rows: list[Row] = []
-    left = [f"{name} {engine}" for name in names for engine in OPERATORS[name].engines]
-    while left:
-        command = [sys.executable, __file__, "--child", capability, str(outputs), str(seed), *left]
-        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-            for line in child.stdout or ():
-                rows.append(json.loads(line))
-                print(in_words(rows[-1]), flush=True)
-                left.pop(0)
-        if child.returncode == -signal.SIGILL:
-            return None
-        if child.returncode > 0:
-            raise SystemExit(f"{capability} failed; to see why: {' '.join(command)}")
-        if child.returncode:
-            rows.append(ended(signal.Signals(-child.returncode).name, capability, *left.pop(0).split()))
+    command = [sys.executable, __file__, "--child", capability, str(outputs), str(seed), *names]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        for line in process.stdout or ():
+            rows.append(json.loads(line))
             print(in_words(rows[-1]), flush=True)
-    return rows
+    if process.returncode > 0:
+        raise SystemExit(f"{capability} failed; to see why: {' '.join(command)}")
+    return rows if process.returncode == 0 else None
 
 
-def ended(by: str, capability: str, name: str, engine: str) -> Row:
-    """The row of an operator with which PyTorch's process ended."""
-    reason = known(Machine(engine, capability, 1, release=torch_version()), name)
-    found: Row = {"operator": name, "engine": engine, "capability": capability, "compared": 0, "differing": 0}
-    return found | {"refused_by_both": 0, "seconds": 0, "known": {reason: 0} if reason else {}, "ended": by}
+def child(capability: str, outputs: int, seed: int, names: list[str]) -> None:
+    """In the new process: one line of JSON for each operator and engine, each asked in a process of its own.
 
-
-def child(capability: str, outputs: int, seed: int, pairs: list[str]) -> None:
-    """In the new process: one line of JSON for each operator and engine, as in "add x86"."""
+    Ended by an instruction that the CPU lacks, that ends this process too.
+    """
     warnings.filterwarnings("ignore", message=".*deprecated", category=UserWarning)
     import torch
 
     if capability_of(torch) != capability:
         raise SystemExit(f"asked PyTorch for {capability}, it runs {capability_of(torch)}")
-    for pair in pairs:
-        name, engine = pair.split()
-        print(json.dumps(row(name, engine, capability, outputs, seed)), flush=True)
+    for name in names:
+        for engine in OPERATORS[name].engines:
+            found, by = apart(row, name, engine, capability, outputs, seed)
+            if by == "SIGILL":
+                os.kill(os.getpid(), signal.SIGILL)
+            print(json.dumps(found or ended(name, engine, capability, by)), flush=True)
+
+
+def ended(name: str, engine: str, capability: str, by: str) -> Row:
+    """The row of an operator with which PyTorch's process ended."""
+    reason = known(Machine(engine, capability, 1, release=torch_version()), name)
+    found: Row = {"operator": name, "engine": engine, "capability": capability, "compared": 0, "differing": 0}
+    return found | {"refused_by_both": 0, "seconds": 0, "known": {reason: 0} if reason else {}, "ended": by}
 
 
 def row(name: str, engine: str, capability: str, outputs: int, seed: int) -> Row:

@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 def run(size: int, seeds: int, seed: int) -> list[Row]:
     """Every capability that the CPU has, each in a process of its own; prints the rows as they come."""
-    there = [capability for capability in CAPABILITIES if NEEDS[capability.lower()] in cpu_flags()]
+    there = [capability for capability in CAPABILITIES if NEEDS[capability] in cpu_flags()]
     rows: list[Row] = []
     print(HEADER, flush=True)
     for capability in there:
