@@ -31,8 +31,8 @@ KEYS = {
     "inputs/<operator>/cases": "text: JSON, what each case is called with and where its arrays lie; tools/frozen.py",
     "<engine>/<operator>/data": "uint8: the bytes of PyTorch's answers to them",
     "<engine>/<operator>/answers": "text: JSON, each answer's shape, strides, scale, zero point and dtype, and where "
-    "its array lies; or that PyTorch refused the input, is lacking the operator, was not asked, ended its process, or gave anything, another answer "
-    "where the memory around was another",
+    "its array lies; or that PyTorch refused the input, is lacking the operator, was not asked, ended its process, or "
+    "gave anything: another answer where the memory around was another",
 }
 
 Arrays = dict[str, npt.NDArray[Any]]
