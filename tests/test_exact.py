@@ -1,6 +1,8 @@
 """tools/exact.py: the conformance run counts what differs, says where, and fails; the recorded table is complete."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,11 @@ import numpy as np
 import pytest
 
 import exact
+import known
 import networks
 import operators
+from apart import apart
+from known import Known
 from oracle import ask, other_library
 from qlearn import Machine, QTensor, recordings
 from qlearn.machine import CAPABILITIES
@@ -74,14 +79,65 @@ def test_main_fails_if_anything_differs(
     for differing, code in ((0, 0), (1, 1)):
         monkeypatch.setattr(exact, "run", rows(differing))
         assert exact.main(100, 7) == code
-        table = json.loads((tmp_path / "conformance.json").read_text())
+        table = json.loads((tmp_path / "conformance.json").read_text())[exact.torch_version()]
         assert [row["differing"] for row in table["rows"]] == [differing] * 3
-        assert (table["seed"], table["outputs"], table["command"]) == (7, 100, "make exact N=100 SEED=7")
+        assert (table["seed"], table["outputs"]) == (7, 100)
+        assert table["command"] == f"make exact TORCH={exact.torch_version()} N=100 SEED=7"
         assert f"35 outputs compared, {3 * differing} differ" in capsys.readouterr().out
     monkeypatch.setattr(exact, "run", rows(0))
     for wrong in ("differing", "outputs_differing"):
         monkeypatch.setattr(networks, "run", lambda *args, wrong=wrong: [NETWORK | {wrong: 1}])
         assert exact.main(100, 7) == 1
+
+
+def test_the_tables_of_other_releases_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One table a release, the book's first, each row on a line."""
+    monkeypatch.setattr(exact, "TABLE", tmp_path / "conformance.json")
+    monkeypatch.setattr(networks, "run", lambda *args: [])
+    row = {"operator": "add", "compared": 1, "differing": 0, "known": {"a reason": 3}}
+    monkeypatch.setattr(exact, "run", lambda capability, *args: [row | {"capability": capability}])
+    for release in ("2.4.1", "2.14.1", "1.13.1", "2.4.1"):
+        monkeypatch.setattr(exact, "torch_version", lambda release=release: release)
+        assert exact.main(100, 7) == 0
+    tables = json.loads((tmp_path / "conformance.json").read_text())
+    assert list(tables) == ["2.14.1", "1.13.1", "2.4.1"]
+    assert all(table["rows"] == tables["2.14.1"]["rows"] and len(table["rows"]) == 3 for table in tables.values())
+    assert (tmp_path / "conformance.json").read_text().count("\n{") == 9
+
+
+def test_what_is_known_is_counted_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reason holds for its releases, operators, engines and dtypes; main does not fail for it."""
+    here = Machine("x86", "AVX2", 1, release="2.4")
+    reason = Known("why", "2.0", "2.4", ("add",), ("x86",), dtypes=("uint8",))
+    monkeypatch.setattr(known, "KNOWN", (reason,))
+    assert known.known(here, "add", CASE) == "why"
+    others = [("add", replace(here, release="2.5")), ("mul", here), ("add", replace(here, engine="fbgemm"))]
+    assert not any(known.known(machine, name, CASE) for name, machine in others)
+    signed = operators.Case((CASE.operands[0]._replace(flat=np.zeros(64, np.int8)),), ())
+    assert not known.known(here, "add", signed) and not known.known(here, "add")
+    row = {"operator": "add", "compared": 9, "differing": 0, "known": {"why": 4}, "seconds": 1.0}
+    monkeypatch.setattr(exact, "TABLE", tmp_path / "conformance.json")
+    monkeypatch.setattr(exact, "run", lambda capability, *args: [row | {"capability": capability, "engine": "x86"}])
+    monkeypatch.setattr(networks, "run", lambda *args: [])
+    assert exact.main(100, 7) == 0
+    assert "12 more differ for a known reason: why" in capsys.readouterr().out
+    assert "4 more differ: why" in exact.in_words(row | {"engine": "x86", "capability": "AVX2"})
+
+
+def test_a_process_that_an_input_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row says so; main fails, unless it is known."""
+    assert apart(max, 1, 2) == (2, "")
+    assert apart(os.abort) == (None, "SIGABRT")
+    with pytest.raises(RuntimeError, match="int failed in its process"):
+        apart(int, "no number")
+    monkeypatch.setattr(exact, "TABLE", tmp_path / "conformance.json")
+    monkeypatch.setattr(networks, "run", lambda *args: [])
+    monkeypatch.setattr(exact, "run", lambda c, *args: [exact.ended("mul", "x86", c, "SIGABRT")])
+    assert exact.main(100, 7) == 1
+    monkeypatch.setattr(known, "KNOWN", (Known("why", "1.13", "2.15", ("mul",)),))
+    assert exact.main(100, 7) == 0
 
 
 def test_a_process_that_the_cpu_ends(
@@ -92,7 +148,7 @@ def test_a_process_that_the_cpu_ends(
     monkeypatch.setattr(exact, "TABLE", tmp_path / "conformance.json")
     monkeypatch.setattr(exact, "run", lambda capability, *args: None if capability == "AVX512" else [])
     assert exact.main(100, 7) == 0
-    table = json.loads((tmp_path / "conformance.json").read_text())
+    table = json.loads((tmp_path / "conformance.json").read_text())[exact.torch_version()]
     assert table["capabilities"]["AVX512"] == "not run: PyTorch's process ended"
 
 
@@ -120,16 +176,18 @@ def test_each_operator_runs(name: str) -> None:
         assert exact.in_words(row).startswith(f"{name:24}{engine:9}{capability}")
 
 
-def test_recorded_table_is_complete() -> None:
-    """Every operator, engine and capability; nothing differs."""
-    table = json.loads((Path(recordings.__file__).parent / "conformance.json").read_text())
+@pytest.mark.parametrize("release", recordings.conformance())
+def test_recorded_table_is_complete(release: str) -> None:
+    """Every operator, engine and capability; nothing differs that has no name."""
+    table = recordings.conformance()[release]
     found = {(row["operator"], row["engine"], row["capability"]) for row in table["rows"]}
     missing_here = table["capabilities"]["AVX512"] == exact.DISPATCH_ALONE
     for name, operator in operators.OPERATORS.items():
         for capability in CAPABILITIES:
             if capability != "AVX512" or operator.elementwise or not missing_here:
                 assert {(name, engine, capability) for engine in operator.engines} <= found
-    assert all(row["compared"] > 0 and row["differing"] == 0 for row in table["rows"])
+    assert all((row["compared"] > 0 or "ended" in row) and row["differing"] == 0 for row in table["rows"])
+    assert all(row["known"] for row in table["rows"] if "ended" in row)
     assert {"torch", "numpy", "cpu", "cpu_model", "seed", "outputs", "command"} <= table.keys()
 
 

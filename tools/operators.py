@@ -93,7 +93,7 @@ def compare(operator: Operator, case: Any, machine: Machine) -> tuple[int, int, 
     ours: Answer | str
     try:
         ours = operator.qlearn(case, machine)
-    except ValueError as error:
+    except (ValueError, NotImplementedError) as error:
         ours = f"{REFUSED}: {error}"
     except NotImplementedError:
         return 0, 0, ""

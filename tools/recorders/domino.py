@@ -6,9 +6,9 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.widgets import network
-
-CAPABILITIES = ("avx2",)
+KINDS = ("avx2", "without_vnni")
+DEPENDS = ("cpu",)
+EVERY_RELEASE = False
 KEYS = {
     "<network>/layers": "text (L,): names of the layers of resnet18 and mobilenet_v2, as qlearn.widgets.drawn has them",
     "<network>/ops": "text (L,): their operators",
@@ -25,6 +25,8 @@ KEYS = {
 def record() -> dict[str, npt.NDArray[Any]]:
     """All arrays of this recording, from the running PyTorch."""
     import torch
+
+    from qlearn.widgets import network
 
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name in network.NETWORKS.values():

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 PRESETS = (
     ((0.05, 128), (0.05, 128), (0.1, 128)),
     ((0.037, 90), (0.0185, 30), (0.074, 100)),
@@ -73,7 +75,7 @@ def record() -> dict[str, npt.NDArray[Any]]:
         return found
 
     def in_body(a: Codes, b: Codes, preset: Any, name: str = "add") -> npt.NDArray[Any]:
-        blocks = -(-a.size // 64) * 64
+        blocks = -(-a.size // 128) * 128  # AVX-512 takes so many at once up to 2.1
         return pairs(np.resize(a, blocks), np.resize(b, blocks), preset, name)[: a.size]
 
     def in_tail(a: Codes, b: Codes, preset: Any, name: str = "add") -> npt.NDArray[Any]:
