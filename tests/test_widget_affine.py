@@ -62,7 +62,9 @@ def test_sweeps_are_pytorchs_in_the_release_that_adds_first(page):
         args = [found[f"avx2/sweep/{i}/x"].astype(float).tolist(), scale, zero_point, ("quint8", "qint8")[int(dtype)]]
         codes = page.evaluate("([x, s, z, d]) => x.map((v) => clamp(unclamped213(v, s, z), ...DTYPES[d]))", args)
         np.testing.assert_array_equal(codes, found[f"avx2/sweep/{i}/q"])
-        parted += np.count_nonzero(codes != np.array(page.evaluate("([x, s, z, d]) => x.map((v) => quantize(v, s, z, d))", args)))
+        parted += np.count_nonzero(
+            codes != np.array(page.evaluate("([x, s, z, d]) => x.map((v) => quantize(v, s, z, d))", args))
+        )
     assert parted > 0  # the sweeps hold ties
 
 

@@ -46,7 +46,9 @@ def load(browser, source, names):
 @pytest.fixture
 def table(browser):
     page = load(
-        browser, TABLE, "{ PATHS, FORMULAS, RELEASES, additionTable, addSteps, parting, unpack, compare, nextDifference, runningWords }"
+        browser,
+        TABLE,
+        "{ PATHS, FORMULAS, RELEASES, additionTable, addSteps, parting, unpack, compare, nextDifference, runningWords }",
     )
     yield page
     page.close()
@@ -89,11 +91,14 @@ def test_every_recorded_sum_of_every_path_and_each_other_formula_is_caught(table
         wrong += [[np.count_nonzero(formula != codes) for formula in formulas] for codes in right]
     assert total == 8 * 4 * 65536
     for path, own in enumerate(OWN[release]):
-        assert np.flatnonzero(wrong[path] == 0).tolist() == [own]  # the presets tell every other formula from this path's
+        assert np.flatnonzero(wrong[path] == 0).tolist() == [
+            own
+        ]  # the presets tell every other formula from this path's
 
 
 @pytest.mark.parametrize(
-    ("preset", "release", "parted"), [(TWICE, "2.14", 6770), (TWICE, "2.13", 7996), (TIDY, "2.14", 0), (TIDY, "2.13", 5006)]
+    ("preset", "release", "parted"),
+    [(TWICE, "2.14", 6770), (TWICE, "2.13", 7996), (TIDY, "2.14", 0), (TIDY, "2.13", 5006)],
 )
 def test_body_and_tail_part_where_the_zero_points_are_no_powers_of_two(preset, release, parted):
     """In all releases; with the tidy zero points in 2.13 alone."""

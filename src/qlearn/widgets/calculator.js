@@ -68,6 +68,7 @@ export function verdict({ yours, release }, { codes, others, matches }) {
   const there = NAMED[otherThan(release)];
   const theirs = alsoOn.length === 0 ? here : `${here} ${there[0].toUpperCase()}${there.slice(1)} gives it here too: ${list(alsoOn)}.`;
   if (matches.length === 0) return `${theirs} None of the usual formulas gives it.`;
+  if (matches.length > 4) return `${theirs} Of the ${USUAL.length} usual formulas ${matches.length} give it; they are listed at the end.`;
   return `${theirs} Of the usual formulas ${matches.length === 1 ? "one gives it" : `${matches.length} give it`}: ${list(matches)}.`;
 }
 
@@ -114,7 +115,7 @@ function render({ model, el }) {
   const steps = comparison(["step", ...PATHS[RELEASES[0]].map(({ name }) => name)], "ql-wide");
   const usual = comparison(["formula", "gives"]);
   const more = html("details", { class: "ql-more" }, html("summary", {}, "What the usual formulas give"), usual.root);
-  const results = html("div", {}, releases.root, table.root, steps.root, bits, more);
+  const results = html("div", { class: "ql-results" }, releases.root, table.root, steps.root, bits, more);
   const words = frame(el, form, wrong, results);
   el.querySelector(".ql-widget").insertBefore(words, results); // the verdict first
 

@@ -109,7 +109,7 @@ async function render({ model, el }) {
     const room = width - LEFT - size - GAP;
     const beside = room >= 3 * BOX;
     const columns = clamp(2 * Math.floor(((beside ? room : width) / BOX - 1) / 2) + 1, 3, beside ? 5 : 13);
-    const rows = beside ? (columns === 3 ? 15 : 9) : 5;
+    const rows = beside ? Math.min(columns === 3 ? 15 : 9, 2 * Math.floor(((size - 22) / BOX - 1) / 2) + 1) : 5;
     const [lensX, lensY] = beside ? [LEFT + size + GAP, TOP + 22] : [0, TOP + size + 38];
     return { size, cell: size / 256, columns, rows, lensX, lensY, height: beside ? TOP + size + 4 : lensY + rows * BOX + 4 };
   };
@@ -208,7 +208,7 @@ async function render({ model, el }) {
   } }, "Next difference");
 
   const steps = comparison([], "ql-steps");
-  const scalesLine = html("p", { class: "ql-legend" });
+  const scalesLine = html("p", { class: "ql-legend ql-scales" });
   const [ofPreset, ofRelease, ofPath, ofFormula] = choices.map((one) => one.root);
   const words = frame(el, ofPreset, scalesLine, html("div", { class: "ql-choices" }, ofRelease, ofPath), ofFormula, html("div", { class: "ql-stack" }, canvas, lens, root),
     legend([["torch", "▲"], "PyTorch’s integer is higher"], [["ours", "▼"], "the formula’s is higher"]),
@@ -225,7 +225,8 @@ async function render({ model, el }) {
     [q1, q2].forEach((q, i) => sliders[i].update(q));
     const total = counts.higher + counts.lower;
     next.disabled = total === 0;
-    scalesLine.textContent = `s₁ = ${p.s1}, z₁ = ${p.z1};  s₂ = ${p.s2}, z₂ = ${p.z2};  s = ${p.s}, z = ${p.z}`;
+    const together = (text) => text.replaceAll(" ", "\u00a0"); // not broken over two lines
+    scalesLine.textContent = [`s₁ = ${p.s1}, z₁ = ${p.z1};`, `s₂ = ${p.s2}, z₂ = ${p.z2};`, `s = ${p.s}, z = ${p.z}`].map(together).join(" ");
 
     const [one, other] = [PATHS[release][path], FORMULAS[formula]];
     const said = [one, other].map(({ make }) => addSteps(make(p), q1, q2));

@@ -253,7 +253,7 @@ function render({ model, el }) {
     heading("In memory, 64 elements a row"), memory.root, heading("As an image"), image.root,
     legend([["ours", "▬"], "vector body"], [["tie", "■"], "scalar tail"], [["torch", "○"], "PyTorch’s tails, recorded"], [["ink", "□"], "the marked element"]),
     html("div", { class: "ql-controls" }, sizes.root, places.root),
-    html("div", { class: "ql-controls", style: "grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); margin-top: 0" },
+    html("div", { class: "ql-choices" },
       choices.channels.root, choices.threads.root, choices.memory_format.root, choices.capability.root, choices.release.root),
     choices.pair.root, table.root);
 

@@ -146,7 +146,7 @@ function render({ model, el }) {
       });
       const { y, code } = said[i][at];
       const right = code === torch[at];
-      heading(row, name, `${how} = ${say(y, digits)}`, "ink");
+      heading(row, name, `${wide ? `${how} ` : ""}= ${say(y, digits)}`, "ink");
       result(row, right ? code : `≠ ${code}`, right ? "ours" : "wrong");
     });
     return { height: bottom + 4, children: shapes };
@@ -174,7 +174,7 @@ function render({ model, el }) {
     ));
     const differ = said.filter((row) => row[at].code !== torch[at]).length;
     const never = FORMULAS.filter((_, row) => said[row].every(({ code }, j) => code === torch[j])).map(({ name }) => name);
-    const here = differ === 0 ? `all six give PyTorch ${release}’s code` : `${differ} of six give another code than the ${torch[at]} of PyTorch ${release}`;
+    const here = differ === 0 ? `all six give PyTorch ${release}’s code` : `${differ} of six ${differ === 1 ? "gives" : "give"} another code than the ${torch[at]} of PyTorch ${release}`;
     const place = step === 0 ? "In the middle" : `${Math.abs(step)} float32 ${Math.abs(step) === 1 ? "step" : "steps"} ${step < 0 ? "below" : "above"} the middle`;
     const all = never.length === 6 ? "all six" : never.join("; ") || "none";
     words.textContent = `${CASES[i][1]} ${place}, ${here}. Right at all ${COUNT} values: ${all}.`;
