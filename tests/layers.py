@@ -75,5 +75,5 @@ def differing(layers: list[Layer], theirs: list[Any], machine: Machine) -> int:
 
 def recorded_machine(name: str, capability: str, engine: str) -> Machine:
     """The machine on which PyTorch's outputs were recorded."""
-    source = recordings.manifest()[name]["capabilities"][capability]
-    return Machine(engine, source["capability"], 1, vnni="avx512_vnni" in source["cpu"])
+    source = recordings.sources(name)[capability]
+    return Machine(engine, source["capability"], 1, source["vnni"], source["torch"])

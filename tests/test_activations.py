@@ -97,7 +97,7 @@ def recorded(name: str, capability: str, i: int, path: str, engine: str = "fbgem
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"relu6", "hardtanh"}))
-@pytest.mark.parametrize("capability", recordings.manifest()["activations"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("activations"))
 def test_recorded(capability: str, name: str) -> None:
     for i in range(len(RECORDED[f"{capability}/cases/{name}"])):
         for path in ("body", "tail"):

@@ -38,7 +38,7 @@ def codes_of(capability: str, i: int) -> dict[str, Any]:
     return {"body": out[:, 0], "tail": out[:, 8], "contiguous": flat.int_repr()}
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["elementwise"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("elementwise"))
 def test_recorded(capability: str) -> None:
     r = RECORDED
     for i in range(len(r[f"{capability}/cats"])):

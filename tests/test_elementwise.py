@@ -61,7 +61,7 @@ def table(name: str, capability: str, path: str, params: Any, engine: str = "fbg
 
 
 @pytest.mark.parametrize("name", ["add", "add_relu", "mul", "qnnpack"])
-@pytest.mark.parametrize("capability", recordings.manifest()["elementwise"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("elementwise"))
 def test_recorded_tables(capability: str, name: str) -> None:
     """Every pair of codes, in the vector body and in the tail."""
     arrays = recordings.load("elementwise")

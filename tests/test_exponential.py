@@ -99,7 +99,7 @@ def most(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", exponential.__all__)
-@pytest.mark.parametrize("capability", recordings.manifest()["activations"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("activations"))
 def test_recorded(capability: str, name: str) -> None:
     compare(f"{name}, recorded", *recorded(name, capability))
 

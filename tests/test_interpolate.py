@@ -17,7 +17,7 @@ from strategies import arranged
 interpolate = import_module("qlearn.interpolate")  # qlearn.interpolate is the function
 RECORDED = recordings.load("interpolate")
 RECORDER = record.load("interpolate")
-CAPABILITIES = list(recordings.manifest()["interpolate"]["capabilities"])
+CAPABILITIES = list(recordings.sources("interpolate"))
 
 
 @pytest.mark.torch

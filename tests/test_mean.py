@@ -18,7 +18,7 @@ from strategies import arranged, not_integers
 mean = import_module("qlearn.mean")  # qlearn.mean is the function
 RECORDED = recordings.load("mean")
 RECORDER = record.load("mean")
-CAPABILITIES = list(recordings.manifest()["mean"]["capabilities"])
+CAPABILITIES = list(recordings.sources("mean"))
 
 
 @pytest.mark.torch

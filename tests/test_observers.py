@@ -273,7 +273,7 @@ def test_where_pytorch_answers_with_nonsense_we_raise() -> None:
             ours(each)
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["observers"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("observers"))
 def test_recorded(capability: str) -> None:
     arrays = recordings.load("observers")
     r = {k.removeprefix(f"{capability}/"): v for k, v in arrays.items() if k.startswith(capability)}

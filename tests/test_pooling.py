@@ -111,7 +111,7 @@ KEYS = (
 )
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["pooling"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("pooling"))
 @pytest.mark.parametrize("key", KEYS)
 def test_recorded(capability: str, key: str) -> None:
     compare("pools, recorded", ours(capability, key), theirs(capability, key), key)

@@ -46,7 +46,7 @@ def recorded(capability: str, i: int, path: str) -> tuple[Any, Any]:
     return np.concatenate(ours), R[f"{capability}/prelu/{i}/{path}"]
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["activations"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("activations"))
 def test_recorded(capability: str) -> None:
     for i in range(3):
         for path in ("body", "tail"):

@@ -46,7 +46,7 @@ def recorded(name: str, capability: str, i: int) -> Any:
 
 
 @pytest.mark.parametrize("name", ["add_scalar", "mul_scalar"])
-@pytest.mark.parametrize("capability", recordings.manifest()["elementwise"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("elementwise"))
 def test_recorded(capability: str, name: str) -> None:
     for i in range(len(RECORDED[f"{capability}/scalars"])):
         compare(f"{name}, recorded", *recorded(name, capability, i), i)

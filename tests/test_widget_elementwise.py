@@ -45,11 +45,8 @@ def load(browser, source, names):
 
 @pytest.fixture
 def table(browser):
-    page = load(
-        browser,
-        TABLE,
-        "{ PATHS, FORMULAS, RELEASES, additionTable, addSteps, parting, unpack, compare, nextDifference, runningWords }",
-    )
+    names = "PATHS, FORMULAS, RELEASES, additionTable, addSteps, parting, unpack, compare, nextDifference, runningWords"
+    page = load(browser, TABLE, f"{{ {names} }}")
     yield page
     page.close()
 
@@ -91,9 +88,7 @@ def test_every_recorded_sum_of_every_path_and_each_other_formula_is_caught(table
         wrong += [[np.count_nonzero(formula != codes) for formula in formulas] for codes in right]
     assert total == 8 * 4 * 65536
     for path, own in enumerate(OWN[release]):
-        assert np.flatnonzero(wrong[path] == 0).tolist() == [
-            own
-        ]  # the presets tell every other formula from this path's
+        assert np.flatnonzero(wrong[path] == 0).tolist() == [own]  # the presets tell all others from this path's
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 PRESETS = (  # of x1, x2 and their sum: scale, zero point
     ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012925386428833, 56)),  # the question's
     ((0.040562573820352554, 112), (0.08881603181362152, 126), (0.09029635787010193, 124)),  # pytorch issue 37343

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 STEPS = 12
 PRESETS = ((0.05, 128), (0.05, 127), (0.1, 0), (0.1, 3), (0.037, 90), (0.009925744496285915, 75), (0.00214854861, 0))
 CASES = (  # scale, zero point, the float32 in the middle: what the chapter's figure shows

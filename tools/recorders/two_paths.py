@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 PARAMETERS = ((0.05, 100), (0.05, 100), (0.1, 128))  # of both inputs and their sum: scale, zero point
 PAIRS = (  # of codes: where the sum in the body is not the one in the tail
     (36, 101),  # on AVX2 and AVX512, in every release

@@ -46,9 +46,7 @@ class AdditionTable(Widget):
     q2 = traitlets.Int(101).tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     presets = traitlets.List(traitlets.List()).tag(sync=True)  # presets x 3 x (scale, zero point)
-    tables = traitlets.Bytes().tag(
-        sync=True
-    )  # zlib; uint8, presets x releases x 4 x 256 x 256: path, q1, q2; see packed
+    tables = traitlets.Bytes().tag(sync=True)  # zlib; presets x releases x 4 x 256 x 256; see packed
 
     def __init__(self, **traits: Any) -> None:
         presets = recordings.load("addition_table")["avx2/presets"][list(PRESETS.values())].tolist()

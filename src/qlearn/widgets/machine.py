@@ -16,8 +16,8 @@ class TwoPaths(Widget):
     """A tensor (1, C, side, side) in memory and as an image, one pair of codes in all of its places.
 
     ``channels`` and ``side`` count along the recorded shapes, ``memory_format`` is 0 for contiguous and 1 for
-    channels_last, ``capability`` counts along DEFAULT, AVX2, AVX512, ``release`` is "2.14", like all but one, or "2.13",
-    ``pair`` counts along the recorded pairs of codes, and ``place`` is the marked element, a position in memory.
+    channels_last, ``capability`` counts along DEFAULT, AVX2, AVX512, ``release`` is "2.14", like all but one, or
+    "2.13", ``pair`` counts along the recorded pairs of codes, ``place`` is the marked element, a position in memory.
     ``parameters`` are scale and zero point of both inputs and their sum. Recorded are the tails of PyTorch's sum in
     every shape, format and number of threads, and both sums of each pair.
     """

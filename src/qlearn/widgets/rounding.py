@@ -18,8 +18,8 @@ class Tie(Widget):
 
     ``case`` counts along the recorded cases (a scale and a zero point each, ``scales`` and ``zero_points``), ``step``
     is the value's place, -12 to 12 float32 numbers from the middle one. ``scheme`` and ``release`` say whose codes are
-    right: 0 is torch.quantize_per_tensor, 1 is torch.quantize_per_channel; "2.14", like all releases but one, or "2.13".
-    All of them are recorded for the 25 values of a case.
+    right: 0 is torch.quantize_per_tensor, 1 is torch.quantize_per_channel; "2.14" is like all releases but one, which
+    is "2.13". All of them are recorded for the 25 values of a case.
     """
 
     _esm = module("arithmetic.js", "kit.js", "rounding.js")
