@@ -1,4 +1,4 @@
-import { clamp, dequantize, fround, paramsOfRange, unclamped } from "./arithmetic.js";
+import { clamp, dequantize, fround, paramsOfRange, RELEASES, unclamped } from "./arithmetic.js";
 import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, power, say, sayAll, slider, svg, uniqueId } from "./kit.js";
 
 // How a range becomes codes. `codes` are those that the range is spread over, `clamp` those that a value can get:
@@ -233,7 +233,7 @@ function render({ model, el }) {
     choose: (i) => { model.set("grid", i); model.save_changes(); },
   });
   const table = comparison(["who", "scale", "zero point", "squared error"]);
-  const words = frame(el, sampleChoice.root, root, legend([["ours", "━"], "this page"], [["torch", "•"], "PyTorch, recorded"], [["clamped", "▨"], "clipped"]),
+  const words = frame(el, sampleChoice.root, root, legend([["ours", "━"], "this page"], [["torch", "•"], `PyTorch ${RELEASES[0]}, recorded`], [["clamped", "▨"], "clipped"]),
     html("div", { class: "ql-controls" }, ...ends.map((end) => end.root)), observerChoice.root, gridChoice.root, bars, table.root);
 
   const show = oncePerFrame(() => {
@@ -251,7 +251,8 @@ function render({ model, el }) {
     observerChoice.update(sample.picks.findIndex(([a, b]) => a === low && b === high));
     const row = (name, kind, { scale, zeroPoint, error }) => [name, kind, scale.toPrecision(9), sayAll(zeroPoint), power(error, 5)];
     const rows = [row("this page", "ours", { ...found, error: found.total })];
-    rows.push(theirs ? row("PyTorch, recorded", "torch", theirs) : ["PyTorch, recorded", "torch", "–", "–", "–"]);
+    const recordedBy = `PyTorch ${RELEASES[0]}, recorded`;
+    rows.push(theirs ? row(recordedBy, "torch", theirs) : [recordedBy, "torch", "–", "–", "–"]);
     if (live) rows.push(row(`PyTorch ${live.version}, running`, "torch", live));
     table.update(rows);
     words.textContent = sentence(sample, grid, low, high, found, theirs);
