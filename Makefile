@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
+PINNED := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
 PYTORCH_CPU := https://download.pytorch.org/whl/cpu
 
 .PHONY: book test lab record exact bench install browser
@@ -24,11 +24,17 @@ test: .venv/installed browser
 lab: .venv/installed
 	JUPYTER_CONFIG_PATH=binder/jupyter $(BIN)/jupyter lab book/question.md
 
-record: .venv/installed
-	$(BIN)/python tools/record.py
+# With TORCH=2.4.1 they ask that release, in .venv-2.4.1, which tools/environment.py makes.
+ENVIRONMENT := .venv$(TORCH:%=-%)
 
-exact: .venv/installed
-	$(BIN)/python tools/exact.py $(or $(N),50_000_000) $(SEED)
+record: $(ENVIRONMENT)/installed
+	PYTHONPATH=src $(ENVIRONMENT)/bin/python tools/record.py $(NAMES)
+
+exact: $(ENVIRONMENT)/installed
+	PYTHONPATH=src $(ENVIRONMENT)/bin/python tools/exact.py $(or $(N),50_000_000) $(SEED)
+
+.venv-%/installed:
+	$(PYTHON) tools/environment.py $*
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
@@ -39,7 +45,7 @@ install: .venv/installed
 .venv/installed: requirements.txt pyproject.toml
 	@echo "Installing into .venv: torch for the CPU, Jupyter Book, the test tools. A few minutes, once."
 	$(PYTHON) -m venv .venv
-	-@$(BIN)/pip install --quiet --no-deps --retries 0 --timeout 20 --index-url $(PYTORCH_CPU) $(TORCH) 2>/dev/null \
+	-@$(BIN)/pip install --quiet --no-deps --retries 0 --timeout 20 --index-url $(PYTORCH_CPU) $(PINNED) 2>/dev/null \
 		|| echo "PyTorch's index of CPU builds is out of reach; taking torch from PyPI."
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	@touch $@
