@@ -9,6 +9,7 @@ import traitlets
 
 import qlearn
 from qlearn import Machine, QTensor, recordings
+from qlearn.releases import ZERO_POINT_FIRST, release_of
 from qlearn.rounding import fma
 from qlearn.widgets import AdditionTable, Calculator
 from qlearn.widgets.base import RELEASES, module
@@ -100,6 +101,13 @@ def test_body_and_tail_part_where_the_zero_points_are_no_powers_of_two(preset, r
     body, tail, default, _ = recorded_sums()[preset, RELEASES.index(release)]
     assert np.count_nonzero(body != tail) == parted
     assert (tail != default).any() == (release == "2.13")
+
+
+@pytest.mark.parametrize("version", recordings.releases("addition_table"))
+def test_every_recorded_release_is_one_of_the_two(version):
+    theirs = recordings.load("addition_table", version)
+    ours = recordings.load("addition_table", RELEASES[ZERO_POINT_FIRST.holds(release_of(version))])
+    assert {key for key, array in theirs.items() if not np.array_equal(array, ours[key])} == set()
 
 
 @pytest.mark.browser

@@ -5,6 +5,7 @@ import pytest
 import traitlets
 
 from qlearn import recordings
+from qlearn.releases import ZERO_POINT_FIRST, release_of
 from qlearn.widgets import Tie
 from qlearn.widgets.base import RELEASES, module
 
@@ -49,6 +50,7 @@ def test_one_formula_of_six_is_pytorchs(page, release):
         assert np.flatnonzero(wrong[:, scheme] == 0).tolist() == [formula]
 
 
+@pytest.mark.browser
 def test_the_figure_opens_where_the_formulas_part(page):
     """Case 4 with an odd zero point, three steps above the tie: three formulas are wrong, in each release."""
     for release in RELEASES:
@@ -61,6 +63,13 @@ def test_the_figure_opens_where_the_formulas_part(page):
 def test_a_state_that_is_not_there_is_refused(name, value):
     with pytest.raises(traitlets.TraitError, match=f"{name} must be"):
         Tie(**{name: value})
+
+
+@pytest.mark.parametrize("version", recordings.releases("rounding"))
+def test_every_recorded_release_is_one_of_the_two(version):
+    theirs = recordings.load("rounding", version)
+    ours = recordings.load("rounding", RELEASES[ZERO_POINT_FIRST.holds(release_of(version))])
+    assert {key for key, array in theirs.items() if not np.array_equal(array, ours[key])} == set()
 
 
 def test_a_release_that_is_not_there_is_refused():

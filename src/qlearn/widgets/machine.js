@@ -314,6 +314,7 @@ export function sentence({ shape, n, chunks, last, place, chunk, path, theirs, p
   const sum = `${pair[0]} + ${pair[1]}`;
   if (inBody === inTail) parts.push(`With ${capability} in ${release}, ${sum} is ${inBody} on both paths.`);
   else parts.push(`There ${sum} is ${path === "body" ? inBody : inTail}; in a ${path === "body" ? "tail" : "body"} it would be ${path === "body" ? inTail : inBody}.`);
+  if (capability === "AVX512" && release !== "2.13") parts.push("PyTorch 1.13 and 2.0 took 128 elements at a time with AVX512, so that their tails were up to 127 long.");
   const ours = chunks.filter(({ tail, stop }) => tail < stop).map(({ tail, stop }) => [tail, stop]);
   const same = theirs.values[0] === inBody && theirs.values[1] === inTail && String(ours) === String(theirs.tails);
   parts.push(same ? `The recorded sums of PyTorch ${release} are the same, in the same places.` : `The recorded sums of PyTorch ${release} are others: a defect of this page.`);
