@@ -77,6 +77,7 @@ def test_a_release_that_is_not_there_is_refused():
         Tie(release="2.12")
 
 
+@pytest.mark.torch
 def test_the_running_pytorch_says_what_is_recorded_of_it():
     torch = pytest.importorskip("torch")
     found = recordings.load("rounding", torch.__version__)
