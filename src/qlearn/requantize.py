@@ -100,7 +100,7 @@ def fbgemm_depthwise(
 ) -> Codes:
     """FBGEMM's depthwise kernel since PyTorch 2.14: ``fbgemm``, but per tensor acc + bias * (1 / t) in two steps.
 
-    Source: FBGEMM ``FbgemmI8DepthwiseAvx2-inl.h`` requantize_.
+    Source: FBGEMM ``FbgemmI8DepthwiseAvx2-inl.h`` ``requantize_``.
 
     Args, returns: as ``fbgemm``.
     """
