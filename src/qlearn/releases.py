@@ -15,7 +15,7 @@ __all__ = ["BOOK", "HISTORY", "RELEASES", "Change", "release_of"]
 RELEASES = ("1.13", *(f"2.{minor}" for minor in range(16)))
 """The releases whose arithmetic is known, oldest first; a patch level changes nothing."""
 BOOK = "2.14"
-"""The release that the book runs on: its arithmetic is that of most."""
+"""The release that the book runs on; its arithmetic is that of most."""
 
 
 class Change(NamedTuple):
