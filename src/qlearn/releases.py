@@ -50,7 +50,59 @@ DEPTHWISE_BIAS_FUSED = Change(
     source="FBGEMM FbgemmI8DepthwiseAvx2-inl.h requantize_: the compiler's choice, since its files were rearranged",
 )
 
-HISTORY: tuple[Change, ...] = (DEPTHWISE_BIAS_FUSED, ZERO_POINT_FIRST)
+HISTOGRAM_WHOLE_ENDS = Change(
+    "1.13",
+    "1.13",
+    what="HistogramObserver counts between the range's ends cut to whole numbers, values outside are lost; how much the "
+    "range grows is measured in the width of a thin bin",
+    affects="HistogramObserver; in models, activations that it observes, most of all those within (-1, 1)",
+    source="torch/ao/quantization/observer.py HistogramObserver.forward, _adjust_min_max",
+)
+
+HISTOGRAM_STRETCHED = Change(
+    "1.13",
+    "2.4",
+    what="HistogramObserver cuts a bin into 128 thin ones and stretches the new range until whole numbers of them fill "
+    "its bins; one value seen so far is forgotten",
+    affects="HistogramObserver from the second batch on",
+    source="torch/ao/quantization/observer.py HistogramObserver._adjust_min_max, _combine_histograms",
+)
+
+HISTOGRAM_RATIO_FIRST = Change(
+    "2.3",
+    "2.4",
+    what="HistogramObserver divides the ranges by each other before it multiplies with 128; up to 2.2 after",
+    affects="HistogramObserver from the second batch on",
+    source="torch/ao/quantization/observer.py HistogramObserver._adjust_min_max",
+)
+
+HISTOGRAM_FORGETS = Change(
+    "2.4",
+    "2.4",
+    what="HistogramObserver does not keep the counts of a batch within the range, and starts anew where the range so "
+    "far is narrower than 1e-6 or the thin bins would take more than 1e9 bytes",
+    affects="HistogramObserver from the second batch on",
+    source="torch/ao/quantization/observer.py HistogramObserver.forward",
+)
+
+HISTOGRAM_WEIGHT_OF_NEW = Change(
+    "2.5",
+    "2.8",
+    what="HistogramObserver counts a value that was the only one so far as often as there are values in the new batch; "
+    "since 2.9 as often as it was seen",
+    affects="HistogramObserver whose first batches hold a single value",
+    source="torch/ao/quantization/observer.py HistogramObserver._combine_histograms",
+)
+
+HISTORY: tuple[Change, ...] = (
+    DEPTHWISE_BIAS_FUSED,
+    HISTOGRAM_WHOLE_ENDS,
+    HISTOGRAM_STRETCHED,
+    HISTOGRAM_RATIO_FIRST,
+    HISTOGRAM_FORGETS,
+    HISTOGRAM_WEIGHT_OF_NEW,
+    ZERO_POINT_FIRST,
+)
 """Every change, in the order of the releases."""
 
 
