@@ -53,10 +53,18 @@ DEPTHWISE_BIAS_FUSED = Change(
 HISTOGRAM_WHOLE_ENDS = Change(
     "1.13",
     "1.13",
-    what="HistogramObserver counts between the range's ends cut to whole numbers, values outside are lost; how much the "
-    "range grows is measured in the width of a thin bin",
-    affects="HistogramObserver; in models, activations that it observes, most of all those within (-1, 1)",
+    what="HistogramObserver counts between the range's ends cut to whole numbers and loses what lies outside; how much "
+    "the range grows it measures in thin bins",
+    affects="HistogramObserver",
     source="torch/ao/quantization/observer.py HistogramObserver.forward, _adjust_min_max",
+)
+
+SUM_IN_16_LANES = Change(
+    "1.13",
+    "2.0",
+    what="torch.sum adds 16 lanes instead of 8 on capability AVX512",
+    affects="HistogramObserver on AVX512: the errors that its search compares",
+    source="aten/src/ATen/native/cpu/SumKernel.cpp, its registration for AVX-512",
 )
 
 HISTOGRAM_STRETCHED = Change(
@@ -94,10 +102,21 @@ HISTOGRAM_WEIGHT_OF_NEW = Change(
     source="torch/ao/quantization/observer.py HistogramObserver._combine_histograms",
 )
 
+HISTC_WIDENS_BY_ONE = Change(
+    "1.13",
+    "2.9",
+    what="torch.histc widens a range of one value by 1 to each side even where float32 has no such neighbours; since "
+    "2.10 to the neighbours at least",
+    affects="HistogramObserver that saw nothing but one value of 2**24 or more, which then counts in another bin",
+    source="aten/src/ATen/native/Histogram.cpp histc_select_outer_bin_edges",
+)
+
 HISTORY: tuple[Change, ...] = (
-    DEPTHWISE_BIAS_FUSED,
     HISTOGRAM_WHOLE_ENDS,
+    SUM_IN_16_LANES,
     HISTOGRAM_STRETCHED,
+    HISTC_WIDENS_BY_ONE,
+    DEPTHWISE_BIAS_FUSED,
     HISTOGRAM_RATIO_FIRST,
     HISTOGRAM_FORGETS,
     HISTOGRAM_WEIGHT_OF_NEW,
