@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 
 from qlearn.machine import Machine
 from qlearn.releases import (
+    HISTC_DIVIDES_FIRST,
     HISTC_WIDENS_BY_ONE,
     HISTOGRAM_FORGETS,
     HISTOGRAM_RATIO_FIRST,
     HISTOGRAM_STRETCHED,
     HISTOGRAM_WEIGHT_OF_NEW,
     HISTOGRAM_WHOLE_ENDS,
+    LINSPACE_IN_VECTORS,
     SUM_IN_16_LANES,
 )
 from qlearn.rounding import fma
@@ -393,7 +395,7 @@ class HistogramObserver(_Observer):
             low, high = np.trunc(low), np.trunc(high)
             if not -(2.0**63) <= low <= high < 2.0**63:
                 raise ValueError(f"x widens the range to [{low}, {high}]: PyTorch 1.13 needs ends within int64")
-        return _histc(x, self.bins, low, high, by_one=self.machine.has(HISTC_WIDENS_BY_ONE))
+        return _histc(x, self.bins, low, high, self.machine)
 
     # Since 2.5: the range grows to the extremes; thin bins go where their middles lie
 
@@ -408,7 +410,7 @@ class HistogramObserver(_Observer):
         if low == self.min_val and high == self.max_val:
             return self.histogram
         if self.min_val == self.max_val:
-            weight = self._sum(counts if self.machine.has(HISTOGRAM_WEIGHT_OF_NEW) else self.histogram)
+            weight = _sum(counts if self.machine.has(HISTOGRAM_WEIGHT_OF_NEW) else self.histogram, self.machine)
             return self._count(self.min_val, low, high) * weight
         # Each bin is cut into 16 thin ones, and each thin one goes where its middle lies.
         thin = np.repeat(self.histogram, 16) / f32(16)  # (16 * bins,)
@@ -494,7 +496,7 @@ class HistogramObserver(_Observer):
         """
         self._require_values()
         cumulated = np.cumsum(self.histogram, dtype=np.float64).astype(f32).tolist()
-        total = float(self._sum(self.histogram))
+        total = float(_sum(self.histogram, self.machine))
         alpha, beta, step = 0.0, 1.0, 1e-5
         start, end = 0, self.bins - 1
         least = math.inf
@@ -510,7 +512,7 @@ class HistogramObserver(_Observer):
                 beta -= step
             if candidate == (start, end):
                 continue
-            error = float(self._sum(self.bin_errors(*candidate)))
+            error = float(_sum(self.bin_errors(*candidate), self.machine))
             steps.append((*candidate, error))
             if error > least:
                 break
@@ -550,10 +552,6 @@ class HistogramObserver(_Observer):
             errors += density * _square_integral(-half, ends - (last * step + half))
         return errors
 
-    def _sum(self, values: Float32Array) -> f32:
-        wide = self.machine.capability == "AVX512" and self.machine.has(SUM_IN_16_LANES)
-        return _sum(values, lanes=16 if wide else 8)
-
     def _linspace(self, start: Any, stop: Any, points: int) -> Float32Array:
         return _linspace(f32(start), f32(stop), points, fused=self.machine.capability != "DEFAULT")
 
@@ -561,18 +559,18 @@ class HistogramObserver(_Observer):
 # ---------------------------------------------------------------------------------- PyTorch's steps, one by one
 
 
-def _histc(x: Any, bins: int, low: Any, high: Any, *, by_one: bool) -> Float32Array:
+def _histc(x: Any, bins: int, low: Any, high: Any, machine: Machine) -> Float32Array:
     """How many values lie in each of the bins: truncate((x - low) * bins / (high - low)). ``torch.histc``.
 
     Values outside [low, high] are not counted. Where the two are equal, the extremes of x take their place. A range of
-    one value is widened by 1 to each side; unless ``by_one``, to the next float32 where that is more.
+    one value is widened by 1 to each side, since 2.10 to the next float32 where that is more.
     """
     if low == high:
         low, high = np.min(x), np.max(x)
     left, right = f32(low), f32(high)
     if left == right:
         below, above = float(low) - 1, float(high) + 1
-        if not by_one:
+        if not machine.has(HISTC_WIDENS_BY_ONE):
             below = min(below, float(np.nextafter(left, f32(-LARGEST))))
             above = max(above, float(np.nextafter(right, f32(LARGEST))))
         if not below < above:
@@ -582,13 +580,34 @@ def _histc(x: Any, bins: int, low: Any, high: Any, *, by_one: bool) -> Float32Ar
         width = right - left
         if not np.isfinite(width * f32(bins)):
             raise ValueError(f"x widens the range to [{low}, {high}]: its width times bins={bins} overflows float32")
+    if machine.has(LINSPACE_IN_VECTORS):
+        right = _last_of_vectors(left, right, bins, machine)
+        width = right - left
     x = np.ravel(x)
     distances = x[(x >= left) & (x <= right)] - left
-    places = distances * f32(bins) / width if width else distances  # by_one, from 2**24 on: all in the first bin
+    if width == 0:
+        places = distances  # all in the first bin
+    elif machine.has(HISTC_DIVIDES_FIRST):
+        places = distances / width * f32(bins)
+    else:
+        places = distances * f32(bins) / width
     counts = np.bincount(np.minimum(places.astype(np.int64), bins - 1), minlength=bins)
     if counts.max() > 2**24:
         raise NotImplementedError(f"x puts {counts.max()} values in one bin: PyTorch's float32 counts end at {2**24}")
     return counts.astype(f32)
+
+
+def _last_of_vectors(start: f32, stop: f32, bins: int, machine: Machine) -> f32:
+    """The last of bins + 1 points of ``torch.linspace`` in 1.13: stop, unless a vector ends there.
+
+    A vector's first point is counted down from stop, the others up from it; two vectors are taken at a time.
+    """
+    lanes = 16 if machine.capability == "AVX512" else 8
+    if (bins + 1) % (2 * lanes):
+        return stop
+    step, steps = (stop - start) / f32(bins), f32(lanes - 1)
+    first = stop - step * steps if machine.capability == "DEFAULT" else fma(-step, steps, stop)
+    return f32(first + step * steps)
 
 
 def _linspace(start: f32, stop: f32, points: int, *, fused: bool) -> Float32Array:
@@ -623,13 +642,14 @@ def _square_integral(begin: Any, end: Any) -> Any:
     return (end * end * end - begin * begin * begin) / f32(3)
 
 
-def _sum(values: Float32Array, *, lanes: int) -> f32:
+def _sum(values: Float32Array, machine: Machine) -> f32:
     """The float32 sum of up to 32,767 values in the order of ``torch.sum``.
 
-    The lanes make a vector, four vectors a row. Rows are added 16 at a time, and the results again 16 at a time:
-    partial sums of like size. What is left over comes first, then the four vectors, last the lanes. Fewer values than
-    lanes are added in a single lane.
+    Eight lanes make a vector (up to 2.0 sixteen on AVX512), four vectors a row. Rows are added 16 at a time, and the
+    results again 16 at a time: partial sums of like size. What is left over comes first, then the four vectors, last
+    the lanes. Fewer values than lanes are added in a single lane.
     """
+    lanes = 16 if machine.capability == "AVX512" and machine.has(SUM_IN_16_LANES) else 8
     lanes = lanes if values.size >= lanes else 1
     vectors = values.size // lanes
     rows = vectors // 4

@@ -59,6 +59,22 @@ HISTOGRAM_WHOLE_ENDS = Change(
     source="torch/ao/quantization/observer.py HistogramObserver.forward, _adjust_min_max",
 )
 
+LINSPACE_IN_VECTORS = Change(
+    "1.13",
+    "1.13",
+    what="torch.linspace counts each vector up from its first point, so that the last point may miss the end",
+    affects="torch.histc, and with it HistogramObserver, where bins + 1 is a multiple of 16, on AVX512 of 32",
+    source="aten/src/ATen/native/cpu/RangeFactoriesKernel.cpp linspace_kernel",
+)
+
+HISTC_DIVIDES_FIRST = Change(
+    "1.13",
+    "1.13",
+    what="torch.histc finds a value's bin by (x - min) / (max - min) * bins; since 2.0 the product comes first",
+    affects="HistogramObserver: values within a rounding of a bin's edge, where bins is no power of two",
+    source="aten/src/ATen/native/cpu/HistogramKernel.cpp",
+)
+
 SUM_IN_16_LANES = Change(
     "1.13",
     "2.0",
@@ -113,6 +129,8 @@ HISTC_WIDENS_BY_ONE = Change(
 
 HISTORY: tuple[Change, ...] = (
     HISTOGRAM_WHOLE_ENDS,
+    LINSPACE_IN_VECTORS,
+    HISTC_DIVIDES_FIRST,
     SUM_IN_16_LANES,
     HISTOGRAM_STRETCHED,
     HISTC_WIDENS_BY_ONE,
