@@ -49,7 +49,6 @@ DEPTHWISE_BIAS_FUSED = Change(
     affects="depthwise convolutions on fbgemm, and on x86 where that takes FBGEMM",
     source="FBGEMM FbgemmI8DepthwiseAvx2-inl.h requantize_: the compiler's choice, since its files were rearranged",
 )
-
 AVX512_BODIES = Change(
     "1.13",
     "2.0",
@@ -127,21 +126,98 @@ EMPTY_IMAGES = Change(
     affects="interpolate: what is refused",
     source="UpSample.cpp compute_output_size, UpSample.h",
 )
+HISTOGRAM_WHOLE_ENDS = Change(
+    "1.13",
+    "1.13",
+    what="HistogramObserver counts between the range's ends cut to whole numbers and loses what lies outside; how much "
+    "the range grows it measures in thin bins",
+    affects="HistogramObserver",
+    source="torch/ao/quantization/observer.py HistogramObserver.forward, _adjust_min_max",
+)
+LINSPACE_IN_VECTORS = Change(
+    "1.13",
+    "1.13",
+    what="torch.linspace counts each vector up from its first point, so that the last point may miss the end",
+    affects="torch.histc, and with it HistogramObserver, where bins + 1 is a multiple of 16, on AVX512 of 32",
+    source="aten/src/ATen/native/cpu/RangeFactoriesKernel.cpp linspace_kernel",
+)
+HISTC_DIVIDES_FIRST = Change(
+    "1.13",
+    "1.13",
+    what="torch.histc finds a value's bin by (x - min) / (max - min) * bins; since 2.0 the product comes first",
+    affects="HistogramObserver: values within a rounding of a bin's edge, where bins is no power of two",
+    source="aten/src/ATen/native/cpu/HistogramKernel.cpp",
+)
+SUM_IN_16_LANES = Change(
+    "1.13",
+    "2.0",
+    what="torch.sum adds 16 lanes instead of 8 on capability AVX512",
+    affects="HistogramObserver on AVX512: the errors that its search compares",
+    source="aten/src/ATen/native/cpu/SumKernel.cpp, its registration for AVX-512",
+)
+HISTOGRAM_STRETCHED = Change(
+    "1.13",
+    "2.4",
+    what="HistogramObserver cuts a bin into 128 thin ones and stretches the new range until whole numbers of them fill "
+    "its bins; one value seen so far is forgotten",
+    affects="HistogramObserver from the second batch on",
+    source="torch/ao/quantization/observer.py HistogramObserver._adjust_min_max, _combine_histograms",
+)
+HISTOGRAM_RATIO_FIRST = Change(
+    "2.3",
+    "2.4",
+    what="HistogramObserver divides the ranges by each other before it multiplies with 128; up to 2.2 after",
+    affects="HistogramObserver from the second batch on",
+    source="torch/ao/quantization/observer.py HistogramObserver._adjust_min_max",
+)
+HISTOGRAM_FORGETS = Change(
+    "2.4",
+    "2.4",
+    what="HistogramObserver does not keep the counts of a batch within the range, and starts anew where the range so "
+    "far is narrower than 1e-6 or the thin bins would take more than 1e9 bytes",
+    affects="HistogramObserver from the second batch on",
+    source="torch/ao/quantization/observer.py HistogramObserver.forward",
+)
+HISTOGRAM_WEIGHT_OF_NEW = Change(
+    "2.5",
+    "2.8",
+    what="HistogramObserver counts a value that was the only one so far as often as there are values in the new batch; "
+    "since 2.9 as often as it was seen",
+    affects="HistogramObserver whose first batches hold a single value",
+    source="torch/ao/quantization/observer.py HistogramObserver._combine_histograms",
+)
+HISTC_WIDENS_BY_ONE = Change(
+    "1.13",
+    "2.9",
+    what="torch.histc widens a range of one value by 1 to each side even where float32 has no such neighbours; since "
+    "2.10 to the neighbours at least",
+    affects="HistogramObserver that saw nothing but one value of 2**24 or more, which then counts in another bin",
+    source="aten/src/ATen/native/Histogram.cpp histc_select_outer_bin_edges",
+)
 
 HISTORY: tuple[Change, ...] = (
-    ONEDNN_SCALES_IN_ONE,
+    HISTOGRAM_WHOLE_ENDS,
+    LINSPACE_IN_VECTORS,
+    HISTC_DIVIDES_FIRST,
     AVX512_BODIES,
+    ONEDNN_SCALES_IN_ONE,
+    SUM_IN_16_LANES,
     SIGMOID_FUSED,
     XNNPACK_NEEDS_A_RANGE,
     PADDING_OF_THE_UNDILATED,
     MULTIPLIED_IN_FLOAT,
+    HISTOGRAM_STRETCHED,
+    HISTOGRAM_RATIO_FIRST,
+    HISTOGRAM_FORGETS,
+    HISTOGRAM_WEIGHT_OF_NEW,
+    HISTC_WIDENS_BY_ONE,
+    ONEDNN_SCALES_TOGETHER,
     ELU_BY_EXP,
     EMPTY_IMAGES,
-    ONEDNN_SCALES_TOGETHER,
     XNNPACK,
     XNNPACK_GRAPHS,
-    DEPTHWISE_BIAS_FUSED,
     ZERO_POINT_FIRST,
+    DEPTHWISE_BIAS_FUSED,
 )
 """Every change, in the order in which they ended."""
 
