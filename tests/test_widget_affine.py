@@ -100,6 +100,7 @@ def test_a_state_that_is_not_there_is_refused(name, value):
         Grid(**{name: value})
 
 
+@pytest.mark.torch
 def test_the_running_pytorch_answers(recorded):
     pytest.importorskip("torch")
     grid = Grid()

@@ -49,6 +49,7 @@ def test_a_state_that_is_not_there_is_refused(name, value):
         Tie(**{name: value})
 
 
+@pytest.mark.torch
 def test_the_running_pytorch_says_what_is_recorded():
     pytest.importorskip("torch")
     found = recordings.load("rounding")

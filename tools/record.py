@@ -127,7 +127,8 @@ def capabilities(name: str) -> tuple[str, ...]:
 
 def cpu_flags() -> set[str]:
     """What the CPU can do, from /proc/cpuinfo (Linux)."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
         if line.startswith("flags"):
             return set(line.split(":")[1].split())
     return set()

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LEVELS", "capability", "fbgemm", "features", "level", "nearest", "onednn", "unproven"]
+__all__ = ["LEVELS", "capability", "fbgemm", "features", "is_x86", "level", "nearest", "onednn", "unproven"]
 
 CPUINFO = Path("/proc/cpuinfo")
 LEVELS = ("AVX2", "AVX512", "VNNI")
@@ -28,6 +28,11 @@ ONEDNN = (
 """Values of ONEDNN_MAX_CPU_ISA, or DNNL_MAX_CPU_ISA, from the least to the most."""
 
 Features = Collection[str]
+
+
+def is_x86() -> bool:
+    """Whether the CPU is x86-64, whose arithmetic is known."""
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def features(torch: Any) -> frozenset[str]:

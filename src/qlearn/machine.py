@@ -122,8 +122,11 @@ class Machine:
 
         import torch
 
-        if platform.machine().lower() not in ("x86_64", "amd64"):
-            raise NotImplementedError(f"qlearn knows the arithmetic of x86-64, this CPU is {platform.machine()}")
+        if not _cpu.is_x86():
+            raise NotImplementedError(
+                f"qlearn knows PyTorch's arithmetic on x86-64, this CPU is {platform.machine()}; "
+                f"name a machine instead, as Machine.default() does"
+            )
         cpu = _cpu.features(torch)
         engine, capability = torch.backends.quantized.engine, _cpu.capability(torch, cpu)
         if engine not in ENGINES or capability not in CAPABILITIES:
