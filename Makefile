@@ -1,14 +1,14 @@
 # make book   the built book, _build/html/index.html        make record  PyTorch's outputs anew
 # make test   every test, the browser's included            make bench   speed, side by side with PyTorch
 # make lab    the chapters in JupyterLab                    make exact   N new outputs an operator, and the table
-# make install only the environment, .venv
+# make install only the environment, .venv                 make pages   what the pages say, kept for other CPUs
 
 PYTHON ?= python3
 BIN := .venv/bin
 PINNED := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
 PYTORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: book test lab record exact bench install browser
+.PHONY: book test lab pages record exact bench install browser
 .DEFAULT_GOAL := book
 
 book: .venv/installed
@@ -23,6 +23,10 @@ test: .venv/installed browser
 
 lab: .venv/installed
 	JUPYTER_CONFIG_PATH=binder/jupyter $(BIN)/jupyter lab book/question.md
+
+# What the pages say, for computers that are no x86-64.
+pages: book
+	$(BIN)/python tools/pages.py
 
 # With TORCH=2.4.1 they ask that release, in .venv-2.4.1, which tools/environment.py makes.
 ENVIRONMENT := .venv$(TORCH:%=-%)

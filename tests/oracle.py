@@ -17,11 +17,11 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qlearn import _cpu
 from strategies import arranged
 
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
@@ -37,6 +37,8 @@ DIFFERING: Counter[str] = Counter()  # operator -> how many of them differ
 
 def unavailable(capability: str) -> str | None:
     """Why PyTorch cannot be asked with this capability here, or None. One that the CPU lacks must never run."""
+    if reason := elsewhere():
+        return reason
     if importlib.util.find_spec("torch") is None:
         return "torch is not installed"
     if FLAGS[capability] not in cpu_flags():
@@ -44,10 +46,15 @@ def unavailable(capability: str) -> str | None:
     return None
 
 
+def elsewhere() -> str | None:
+    """Why PyTorch here is not asked at all, or None."""
+    return None if _cpu.is_x86() else f"PyTorch's arithmetic here is not x86-64's, but that of {platform.machine()}"
+
+
 @functools.cache
 def cpu_flags() -> frozenset[str]:
-    """What the CPU can do, from /proc/cpuinfo (Linux)."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    """What the CPU can do, from /proc/cpuinfo; nothing where Linux does not say it."""
+    lines = _cpu.CPUINFO.read_text().splitlines() if _cpu.CPUINFO.exists() else []
     return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
 
 
