@@ -7,7 +7,6 @@ import numpy as np
 
 import operators
 import oracle
-from qlearn import Machine
 
 SIZES = (*range(1, 201), *(64 * k + d for k in (4, 5, 16, 33) for d in (-1, 0, 1)))
 SPLITS = tuple(32768 * k + d for k in (1, 2, 3) for d in (-1, 0, 1, 37, 64))
@@ -24,9 +23,8 @@ def sweep(name: str, engine: str, capability: str, seed: int, draws: list[dict[s
         options = dict(draw)
         threads = options.pop("threads", 1)
         torch.set_num_threads(threads)
-        n, wrong, words = operators.compare(
-            operator, operator.draw(rng, **options), Machine(engine, capability, threads)
-        )
+        machine = oracle.running(engine, capability, threads)
+        n, wrong, words = operators.compare(operator, operator.draw(rng, **options), machine)
         compared, differing, first = compared + n, differing + wrong, first or words
     return compared, differing, first
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from drawn_layers import Layer, answer, torch_answer
-from oracle import ask, compare, cpu_flags, unavailable
-from qlearn import Machine, recordings
+from oracle import ask, compare, cpu_flags, running, unavailable
+from qlearn import Machine
 from qlearn.machine import ENGINES
 
 __all__ = ["ENGINES"]
@@ -29,9 +29,9 @@ def torch_answers(layers: list[Layer]) -> list[Any]:
 def machine_of(engine: str, capability: str = "DEFAULT", threads: int = 1, cpu: str = "") -> Machine:
     """The machine that runs the tests, or the lesser one that ``oracle.ask`` makes of it."""
     if cpu:
-        return Machine(engine, cpu, threads, vnni=False)
+        return running(engine, cpu, threads, vnni=False)
     named = "AVX512" if "avx512f" in cpu_flags() and not VNNI else capability
-    return Machine(engine, named, threads, vnni=VNNI)
+    return running(engine, named, threads, VNNI)
 
 
 def need(engine: str, cpu: str = "") -> None:
@@ -71,9 +71,3 @@ def differing(layers: list[Layer], theirs: list[Any], machine: Machine) -> int:
     """How many integers differ from PyTorch's answers."""
     pairs = zip(layers, theirs, strict=True)
     return sum(int((answer(layer, machine).int_repr() != codes).sum()) for layer, (codes, _) in pairs)
-
-
-def recorded_machine(name: str, capability: str, engine: str) -> Machine:
-    """The machine on which PyTorch's outputs were recorded."""
-    source = recordings.manifest()[name]["capabilities"][capability]
-    return Machine(engine, source["capability"], 1, vnni="avx512_vnni" in source["cpu"])

@@ -7,6 +7,7 @@ top of a module, so that they can be sent; they return NumPy arrays.
 
 import ctypes
 import functools
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -22,8 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from qlearn import Machine
+from qlearn.releases import BOOK, release_of
 from strategies import arranged
 
+RELEASE = release_of(importlib.metadata.version("torch")) if importlib.util.find_spec("torch") else BOOK
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}
 LESSER = {  # what makes FBGEMM and oneDNN use no more of the CPU
@@ -42,6 +46,11 @@ def unavailable(capability: str) -> str | None:
     if FLAGS[capability] not in cpu_flags():
         return "this CPU has no " + capability.replace("AVX512", "AVX-512")
     return None
+
+
+def running(engine: str, capability: str, threads: int = 1, vnni: bool = True) -> Machine:
+    """The machine whose answers ``ask`` gives: of the release that is installed."""
+    return Machine(engine, capability.upper(), threads, vnni, RELEASE)
 
 
 @functools.cache

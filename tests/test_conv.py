@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 import layers
 import qlearn
 from drawn_layers import KINDS, Layer, answer, draw_conv, sound, with_accum
-from layers import ENGINES, differing, machine_of, recorded_machine, same_layers
+from layers import ENGINES, differing, machine_of, same_layers
 from oracle import ask, compare, unavailable
-from qlearn import Machine, QTensor, conv, recordings, requantize
+from qlearn import Machine, QTensor, conv, requantize
 from qlearn.kernels import Kernel, kernel_of
 from qlearn.rounding import fma, reciprocal
+from recorded import Source, each, recorded_engines
 from strategies import bad_scales, not_integers, outside
 
 
@@ -218,9 +219,9 @@ def test_which_kernels_of_onednn(cpu: str, n: int, kind: str, monkeypatch: pytes
     assert differing(drawn, theirs, machine) > 0
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["conv"]["capabilities"])
-def test_recorded(capability: str) -> None:
-    r = {key.split("/", 1)[1]: array for key, array in recordings.load("conv").items() if key.startswith(capability)}
+@each("conv")
+def test_recorded(source: Source) -> None:
+    r = source.arrays
     x_scale, x_zero_point, w_scale, zero_point = r["parameters"].tolist()
     seen = {"parameters"}
     for shape in sorted(key.split("/")[0] for key in r if key.endswith("/geometry")):
@@ -228,8 +229,8 @@ def test_recorded(capability: str) -> None:
         w, scales = r[f"{shape}/weight"], w_scale * r[f"{shape}/factors"]
         tensor, channel = QTensor(w, w_scale, 0, "qint8"), QTensor(w, scales, np.zeros(len(w), int), "qint8", 0)
         to = float(r[f"{shape}/scale"]), int(zero_point)
-        for engine in ENGINES:
-            machine = recorded_machine("conv", capability, engine)
+        for engine in recorded_engines(r):
+            machine = source.machine(engine)
             for bits in (7, 8):
                 x = QTensor(r[f"{shape}/x/{bits}"], x_scale, int(x_zero_point), "quint8")
                 for name, weight, f in (

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import layers
 import qlearn
 from drawn_layers import Layer, answer, draw_linear
-from layers import ENGINES, machine_of, recorded_machine, same_layers
+from layers import ENGINES, machine_of, same_layers
 from oracle import ask, compare, unavailable
-from qlearn import Machine, QTensor, recordings
+from qlearn import Machine, QTensor
+from recorded import Source, each, recorded_engines
 from strategies import bad_scales, outside
 
 SHAPES = (
@@ -113,17 +114,17 @@ def test_both_refuse() -> None:
                 answer(one, machine_of(engine, "DEFAULT"))
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["linear"]["capabilities"])
-def test_recorded(capability: str) -> None:
-    r = {key.split("/", 1)[1]: array for key, array in recordings.load("linear").items() if key.startswith(capability)}
+@each("linear")
+def test_recorded(source: Source) -> None:
+    r = source.arrays
     seen = {"presets", "x/7", "x/8", "weight", "factors"}
     for i, (x_scale, x_zero_point, w_scale, scale, zero_point) in enumerate(r["presets"]):
         to, zeros = (scale, int(zero_point)), np.zeros(len(r["factors"]), np.int64)
         tensor = QTensor(r["weight"], w_scale, 0, "qint8")
         channel = QTensor(r["weight"], w_scale * r["factors"], zeros, "qint8", 0)
         seen.add(f"bias/{i}")
-        for engine in ENGINES:
-            machine = recorded_machine("linear", capability, engine)
+        for engine in recorded_engines(r):
+            machine = source.machine(engine)
             for bits in (7, 8):
                 x = QTensor(r[f"x/{bits}"], x_scale, int(x_zero_point), "quint8")
                 for name, weight, f in (
