@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from qlearn import Machine, recordings
-from qlearn.machine import ENGINES
 from qlearn.releases import BOOK, ZERO_POINT_FIRST, release_of
 
 
@@ -48,11 +47,6 @@ def two(name: str, *kinds: str) -> list[Source]:
     """Those of the book's release and of the one that adds the zero point first, which mutations are told by."""
     releases = (BOOK, ZERO_POINT_FIRST.first)
     return [s for s in sources(name) if release_of(s.release) in releases and s.kind in kinds]
-
-
-def recorded_engines(arrays: Mapping[str, Any]) -> list[str]:
-    """The engines of arrays whose keys begin with one; x86 was not asked as a CPU without VNNI, which it looks for."""
-    return [engine for engine in ENGINES if any(key.startswith(f"{engine}/") for key in arrays)]
 
 
 @functools.cache
