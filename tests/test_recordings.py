@@ -1,6 +1,7 @@
-"""recordings: qlearn gives the recorded outputs without torch; the recorder, run now, gives them too."""
+"""recordings: qlearn gives the recorded outputs of every release without torch; the recorder, run now, gives them too."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,58 +12,69 @@ import pytest
 
 import oracle
 import qlearn
+import record
 from oracle import ask, compare
 from qlearn import Machine, QTensor, recordings
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-import record  # the recorder: NumPy only
-
-NAMES = ("affine", "elementwise", "machine", "rounding", "sliding_window", "staircase")
-RECORDED = [(name, capability) for name, about in recordings.manifest().items() for capability in about["capabilities"]]
+RECORDERS = tuple(recordings.manifest())
 DTYPES = ("quint8", "qint8")
 
 
-def of(name: str, capability: str) -> dict[str, Any]:
-    """The arrays of one capability, without its prefix."""
-    return {k.removeprefix(f"{capability}/"): v for k, v in recordings.load(name).items() if k.startswith(capability)}
+def each(name: str) -> Any:
+    """A test for each release and kind of machine of a recording."""
+    found = [(release, kind) for release in recordings.releases(name) for kind in recordings.sources(name, release)]
+    return pytest.mark.parametrize(("release", "kind"), found)
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["affine"]["capabilities"])
-def test_affine(capability: str) -> None:
-    r = of("affine", capability)
-    for i, (scale, zero_point, kind) in enumerate(r["presets"]):
-        dtype = DTYPES[int(kind)]
-        q = qlearn.quantize_per_tensor(r[f"sweep/{i}/x"], scale, int(zero_point), dtype)
+def of(name: str, release: str, kind: str) -> dict[str, Any]:
+    """The arrays of one kind, without its prefix."""
+    start = f"{kind}/"
+    return {k.removeprefix(start): v for k, v in recordings.load(name, release).items() if k.startswith(start)}
+
+
+def machine_of(name: str, release: str, kind: str) -> Machine:
+    """The machine that gave them."""
+    source = recordings.sources(name, release)[kind]
+    return Machine(source["engine"], source["capability"], source["threads"], source["vnni"], source["torch"])
+
+
+@each("affine")
+def test_affine(release: str, kind: str) -> None:
+    r, machine = of("affine", release, kind), machine_of("affine", release, kind)
+    for i, (scale, zero_point, k) in enumerate(r["presets"]):
+        dtype = DTYPES[int(k)]
+        q = qlearn.quantize_per_tensor(r[f"sweep/{i}/x"], scale, int(zero_point), dtype, machine=machine)
         compare("quantize_per_tensor, recorded", q.int_repr(), r[f"sweep/{i}/q"])
         real = QTensor(r[f"codes/{i}/q"], scale, int(zero_point), dtype).dequantize()
         compare("dequantize, recorded", real, r[f"codes/{i}/x"])
-    c = qlearn.quantize_per_channel(r["channels/x"], r["channels/scales"], r["channels/zero_points"], 0, "quint8")
+    c = qlearn.quantize_per_channel(
+        r["channels/x"], r["channels/scales"], r["channels/zero_points"], 0, "quint8", machine=machine
+    )
     compare("quantize_per_channel, recorded", c.int_repr(), r["channels/q"])
     compare("dequantize, recorded", c.dequantize(), r["channels/real"])
     for dtype in (*DTYPES, "qint32"):
-        tensor = qlearn.quantize_per_tensor(r["special/x"], 1.0, 3, dtype)
+        tensor = qlearn.quantize_per_tensor(r["special/x"], 1.0, 3, dtype, machine=machine)
         compare("quantize_per_tensor, recorded", tensor.int_repr(), r[f"special/{dtype}/tensor"])
-        channel = qlearn.quantize_per_channel(r["special/x"][None], [1.0], [3], 0, dtype)
+        channel = qlearn.quantize_per_channel(r["special/x"][None], [1.0], [3], 0, dtype, machine=machine)
         compare("quantize_per_channel, recorded", channel.int_repr()[0], r[f"special/{dtype}/channel"])
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["rounding"]["capabilities"])
-def test_rounding(capability: str) -> None:
-    r = of("rounding", capability)
+@each("rounding")
+def test_rounding(release: str, kind: str) -> None:
+    r, machine = of("rounding", release, kind), machine_of("rounding", release, kind)
     for i, (scale, zero_point) in enumerate(r["presets"]):
         x, z = r[f"ties/{i}/x"], int(zero_point)
-        tensor = qlearn.quantize_per_tensor(x, scale, z, "quint8")
+        tensor = qlearn.quantize_per_tensor(x, scale, z, "quint8", machine=machine)
         compare("quantize_per_tensor, recorded", tensor.int_repr(), r[f"ties/{i}/tensor"])
-        qint32 = qlearn.quantize_per_tensor(x, scale, z, "qint32")
+        qint32 = qlearn.quantize_per_tensor(x, scale, z, "qint32", machine=machine)
         compare("quantize_per_tensor, recorded", qint32.int_repr(), r[f"ties/{i}/qint32"])
-        channel = qlearn.quantize_per_channel(x, [scale] * len(x), [z] * len(x), 0, "quint8")
+        channel = qlearn.quantize_per_channel(x, [scale] * len(x), [z] * len(x), 0, "quint8", machine=machine)
         compare("quantize_per_channel, recorded", channel.int_repr(), r[f"ties/{i}/channel"])
 
 
-@pytest.mark.parametrize("capability", recordings.manifest()["elementwise"]["capabilities"])
-def test_elementwise(capability: str) -> None:
-    r = of("elementwise", capability)
-    machine = Machine("fbgemm", capability.upper(), 1)
+@each("elementwise")
+def test_elementwise(release: str, kind: str) -> None:
+    r, machine = of("elementwise", release, kind), machine_of("elementwise", release, kind)
 
     def total(a: Any, b: Any, preset: int) -> Any:
         params = [(scale, int(zero_point)) for scale, zero_point in r["presets"][preset]]
@@ -82,47 +94,61 @@ def test_elementwise(capability: str) -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("name", "capability"), RECORDED)
-def test_live_torch_gives_the_recorded_arrays(name: str, capability: str) -> None:
-    source = recordings.manifest()[name]["capabilities"][capability]
-    reason = oracle.unavailable(source["capability"])
-    if reason:
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in RECORDERS for kind in record.load(name).KINDS])
+def test_live_torch_gives_the_recorded_arrays(name: str, kind: str) -> None:
+    """Wherever this CPU is one of the recorded kinds, or can be made one."""
+    capability = record.CAPABILITY[kind]
+    depends = recordings.manifest()[name]["depends"]
+    if reason := oracle.unavailable(capability) or record.lacking(kind, depends):
         pytest.skip(reason)
-    cpu = set(source["cpu"])
-    if name in ("linear", "conv", "staircase", "sliding_window") and cpu != oracle.cpu_flags() & set(record.FLAGS):
+    release = record.torch_version()
+    if release not in recordings.releases(name):
+        pytest.skip(f"{name} was not recorded with {release}")
+    source = recordings.sources(name, release)[kind]
+    if (
+        "cpu" in depends
+        and kind != record.WITHOUT_VNNI
+        and set(source["cpu"]) != oracle.cpu_flags() & set(record.FLAGS)
+    ):
         pytest.skip("FBGEMM and oneDNN choose their kernels by the CPU, and this is another")
-    if name == "activations" and oracle.other_library():
-        pytest.skip(oracle.other_library())
-    live = ask(source["capability"], run_recorder, name)
-    recorded = of(name, capability)
-    assert live.keys() == recorded.keys()
-    for key, array in recorded.items():
-        compare(f"{name}, recorded and live", live[key], array, key)
+    if "libc" in depends and oracle.other_library():
+        pytest.skip(f"{oracle.other_library()}")
+    live = ask(capability, run_recorder, name, cpu="AVX2" if kind == record.WITHOUT_VNNI else "")
+    recorded = of(name, release, kind)
+    if source["switches"]:
+        assert live.keys() == recorded.keys()
+    else:  # on a CPU that has no more, x86 and FBGEMM's small groups were asked too
+        assert live.keys() <= recorded.keys()
+    for key, array in live.items():
+        compare(f"{name}, recorded and live", array, recorded[key], key)
 
 
 def run_recorder(name: str) -> Any:
     return record.load(name).record()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RECORDERS)
 def test_manifest_names_every_key_and_source(name: str) -> None:
-    about = recordings.manifest()[name]
-    patterns = [key.replace("<i>", "").replace("<n>", "").replace("<threads>", "") for key in about["keys"]]
-    for key in recordings.load(name):
-        capability, rest = key.split("/", 1)
-        assert capability in about["capabilities"]
-        parts = ["" if part.isdigit() else part for part in rest.split("/")]
-        if parts[0] == "special" and len(parts) == 3:
-            parts[1] = "<dtype>"
-        assert "/".join(parts) in patterns, key
-    for source in about["capabilities"].values():
-        assert source["torch"].startswith("2.") and source["engine"] == "fbgemm" and source["threads"] == 1
-        assert isinstance(source["cpu"], list)
+    about, recorder = recordings.manifest()[name], record.load(name)
+    assert about["keys"] == recorder.KEYS and about["depends"] == list(recorder.DEPENDS)
+    assert set(about["depends"]) <= {"cpu", "libc"}
+    patterns = [re.compile(re.sub("<[a-z]+>", "[^/]+", re.escape(key))) for key in about["keys"]]
+    for release in recordings.releases(name):
+        sources = recordings.sources(name, release)
+        for key in recordings.load(name, release):
+            kind, rest = key.split("/", 1)
+            assert kind in sources and any(pattern.fullmatch(rest) for pattern in patterns), key
+        for kind, source in sources.items():
+            assert source["torch"].partition("+")[0] == release and source["capability"] == record.CAPABILITY[kind]
+            assert (source["engine"], source["threads"]) == ("fbgemm", 1) and source["libc"].startswith("glibc 2.")
+            assert source["vnni"] == ("avx512_vnni" in source["cpu"] and not source["switches"])
+            assert kind != record.WITHOUT_VNNI or not source["vnni"]
+    assert not recorder.EVERY_RELEASE or recordings.releases(name) == recordings.releases("rounding")
 
 
 def test_the_whole_set_is_small() -> None:
     folder = Path(recordings.__file__).parent
-    assert sum(path.stat().st_size for path in folder.glob("*.npz")) < 5_000_000
+    assert sum(path.stat().st_size for path in folder.glob("*.npz")) < 8_000_000
 
 
 def test_the_same_arrays_give_the_same_bytes() -> None:
@@ -132,23 +158,84 @@ def test_the_same_arrays_give_the_same_bytes() -> None:
     assert {k: v.tolist() for k, v in record.read_npz(record.npz(arrays)).items()} == {"a": 0, "b": [0, 1, 2]}
 
 
-def test_a_capability_that_the_cpu_lacks_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recorded elsewhere, kept here: the arrays and what the manifest says of them."""
+def test_equal_arrays_are_stored_once() -> None:
+    """The book's under their key, those of other releases under key@release; all come back, with their dtype."""
+    one, two = np.arange(3, dtype=np.uint8), np.arange(3, dtype=np.int8)
+    releases = {
+        "1.13.1": {"avx2/x": one, "avx2/out": two, "avx512/out": one},
+        "2.13.0": {"avx2/x": one, "avx2/out": two},
+        "2.14.1": {"avx2/x": one, "avx2/out": one, "avx512/out": two},
+    }
+    data = record.packed(releases)
+    assert set(record.read_npz(data)) == {"avx2/out", "avx512/out", recordings.INDEX}
+    back = record.read(data)
+    assert {release: dict(sorted(arrays.items())) for release, arrays in back.items()}.keys() == releases.keys()
+    for release, arrays in releases.items():
+        assert back[release].keys() == arrays.keys()
+        assert all(back[release][k].dtype == v.dtype and (back[release][k] == v).all() for k, v in arrays.items())
+    del releases["2.14.1"]
+    assert (
+        set(record.read_npz(record.packed(releases))) == {"avx2/out@1.13.1", "avx2/x@1.13.1", recordings.INDEX}
+    )
+
+
+def test_a_kind_that_the_cpu_cannot_be_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded elsewhere, or of another release, kept here: the arrays and what the manifest says of them."""
     monkeypatch.setattr(record, "RECORDINGS", tmp_path)
+    monkeypatch.setattr(record, "MANIFEST", tmp_path / "manifest.json")
     monkeypatch.setattr(record, "cpu_flags", lambda: {"sse4_1"})
-    monkeypatch.setattr(record, "run", lambda name, c: ({"x": np.array([1])}, {"torch": "here"}, {"x": "one"}))
-    (tmp_path / "affine.npz").write_bytes(record.npz({"avx512/x": np.array([2]), "default/x": np.array([0])}))
-    (tmp_path / "manifest.json").write_text(json.dumps({"affine": {"capabilities": {"avx512": {"torch": "there"}}}}))
-    record.update("affine")
-    arrays = record.read_npz((tmp_path / "affine.npz").read_bytes())
-    assert {k: v.tolist() for k, v in arrays.items()} == {"avx512/x": [2], "default/x": [1]}
-    capabilities = json.loads((tmp_path / "manifest.json").read_text())["affine"]["capabilities"]
-    assert capabilities == {"avx512": {"torch": "there"}, "default": {"torch": "here"}}
+    monkeypatch.setattr(record, "run", lambda name, kind: ({"x": np.array([1])}, {"torch": "here", "vnni": True}))
+    before = {"2.13.0": {"avx512/x": np.array([2]), "default/x": np.array([0])}, "2.4.1": {"avx2/x": np.array([3])}}
+    (tmp_path / "affine.npz").write_bytes(record.packed(before))
+    there = {"releases": {"2.13.0": {"avx512": {"torch": "there"}}, "2.4.1": {"avx2": {"torch": "there"}}}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"affine": there}))
+    record.update("affine", "2.13.0")
+    arrays = record.read((tmp_path / "affine.npz").read_bytes())
+    found = {release: {k: v.tolist() for k, v in arrays[release].items()} for release in arrays}
+    assert found == {"2.13.0": {"avx512/x": [2], "default/x": [1]}, "2.4.1": {"avx2/x": [3]}}
+    releases = json.loads((tmp_path / "manifest.json").read_text())["affine"]["releases"]
+    assert releases == {
+        "2.13.0": {"avx512": {"torch": "there"}, "default": {"torch": "here", "vnni": True}},
+        "2.4.1": {"avx2": {"torch": "there"}},
+    }
 
 
-def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match=r"name must be one of .*affine.*, got 'nothing'"):
-        recordings.load("nothing")
+def test_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CPU can be, and what it can be made."""
+    for switch in record.SWITCHES:
+        monkeypatch.delenv(switch, raising=False)
+    server, older = {"sse4_1", "avx2", "avx512f", "avx512_vnni"}, {"sse4_1", "avx2"}
+    for flags, can in ((server, {"default", "avx2", "avx512", "without_vnni"}), (older, {"default", "without_vnni"})):
+        monkeypatch.setattr(record, "cpu_flags", lambda flags=flags: flags)
+        assert {kind for kind in record.CAPABILITY if not record.lacking(kind, ("cpu",))} - {"default"} == can - {
+            "default"
+        }
+    assert not record.lacking("avx2", ()) and record.lacking("avx512", ()) == "this CPU has no avx512f"
+    monkeypatch.setattr(record, "cpu_flags", lambda: server)
+    assert record.vnni()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert not record.vnni() and record.lacking("avx2", ("cpu",)) and not record.lacking("without_vnni", ("cpu",))
+
+
+def test_releases_and_names() -> None:
+    """By minor release or with any patch level; what is not there is named with what is."""
+    assert recordings.releases("rounding")[-2:] == ("2.14.1", "2.15.0")
+    for release in ("2.13", "2.13.0", "2.13.1+cpu"):
+        assert recordings.load("rounding", release).keys() == recordings.load("rounding", "2.13.0").keys()
+        assert recordings.sources("rounding", release)["avx2"]["torch"].startswith("2.13.0")
+    assert (
+        recordings.load("rounding")["avx2/ties/1/tensor"] != recordings.load("rounding", "2.13")["avx2/ties/1/tensor"]
+    ).any()
+    for unknown in ("2.3", "2.14x", "nonsense", ""):
+        with pytest.raises(
+            ValueError, match=rf"release must be one that rounding was .*1\.13\.1.*2\.15\.0, got '{unknown}'"
+        ):
+            recordings.load("rounding", unknown)
+    with pytest.raises(TypeError, match=r"release must be a string, .*got 2\.14"):
+        recordings.load("rounding", 2.14)  # type: ignore[arg-type]
+    for function in (recordings.load, recordings.sources, recordings.releases):
+        with pytest.raises(ValueError, match=r"name must be one of .*affine.*, got 'nothing'"):
+            function("nothing")
     script = Path(record.__file__)
     done = subprocess.run([sys.executable, script, "nothing"], capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "no recorder named nothing" in done.stderr

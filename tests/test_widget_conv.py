@@ -51,7 +51,7 @@ def recorded():
 
 
 def vnni():
-    return "avx512_vnni" in recordings.manifest()["sliding_window"]["capabilities"]["avx2"]["cpu"]
+    return recordings.sources("sliding_window")["avx2"]["vnni"]
 
 
 def layer(found, kernel):

@@ -12,7 +12,7 @@ from qlearn.widgets.base import module
 
 SOURCE = module("arithmetic.js", "kit.js", "machine.js").replace("export default", "globalThis.twoPaths =")
 NAMES = "pathsOf, placeOf, positionOf, pixelsOf, stepsOfSum, chunksOf, tailsRecorded, sentence, rowsOf"
-RECORDED = recordings.manifest()["two_paths"]["capabilities"]
+RECORDED = recordings.sources("two_paths")
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_pixels_of_a_stretch_of_memory(page):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("capability", recordings.manifest()["elementwise"]["capabilities"])
+@pytest.mark.parametrize("capability", recordings.sources("elementwise"))
 def test_both_sums_are_the_recorded_ones(page, capability):
     """All pairs of the addition table with these scales, and the widget's own pairs."""
     table, own = recordings.load("elementwise"), recordings.load("two_paths")

@@ -1,1 +1,20 @@
 """What tools/record.py records: one module for each file in src/qlearn/recordings."""
+
+import os
+
+SWITCHES = {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+"""What makes FBGEMM and oneDNN use the kernels of a CPU that has AVX2 and no more; they read it when they start."""
+ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
+
+
+def engines() -> tuple[str, ...]:
+    """Those whose layers can be asked here: under the switches not x86, which asks the CPU itself, of both libraries.
+
+    On a CPU with VNNI it would then take oneDNN, as on no CPU that has AVX2 alone.
+    """
+    return tuple(engine for engine in ENGINES if engine != "x86" or not switched())
+
+
+def switched() -> bool:
+    """Whether FBGEMM and oneDNN are told to use less of the CPU."""
+    return any(switch in os.environ for switch in SWITCHES)

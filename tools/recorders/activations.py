@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ("libc",)
+EVERY_RELEASE = False
 DTYPES = ("quint8", "qint8", "qint32")
 Case = tuple[str, float, int, tuple[float, ...]]  # dtype, scale and zero point of x, the operator's arguments
 QINT32 = ("qint32", 2.0**-20, 0)

@@ -5,18 +5,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 PRESETS = (  # of x1, x2 and their sum: scale, zero point
     ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012925386428833, 56)),  # the question's
     ((0.040562573820352554, 112), (0.08881603181362152, 126), (0.09029635787010193, 124)),  # pytorch issue 37343
     ((0.02, 100), (0.02, 60), (0.02, 40)),
-    ((0.05, 128), (0.05, 128), (0.1, 128)),
+    ((0.05, 128), (0.05, 128), (0.1, 128)),  # body and tail part in 2.13 alone
     ((0.037, 90), (0.0185, 30), (0.074, 100)),
     ((0.03, 77), (0.03, 51), (0.04, 101)),
     ((1 / 16, 75), (1 / 16, 61), (1 / 8, 57)),
+    ((0.05, 100), (0.05, 100), (0.1, 128)),  # body and tail part in every release
 )
 KEYS = {
-    "presets": "float64 (7, 3, 2): of x1, x2 and their sum, scale and zero point; quint8",
+    "presets": "float64 (8, 3, 2): of x1, x2 and their sum, scale and zero point; quint8",
     "<i>/body": "uint8 (256, 256): torch.ops.quantized.add of every pair of codes, [x1, x2], in the vector body",
     "<i>/tail": "uint8 (256, 256): the same, each pair in a scalar tail",
     "<i>/qnnpack": "uint8 (256, 256): the same with the engine qnnpack, one tensor of 65,536 elements",

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 KEYS = {
     "presets": "float64 (6, 3): scale, zero point, dtype (0 quint8, 1 qint8)",
     "sweep/<i>/x": "float32 (4001,): real numbers from 40 codes below the range of preset i to 40 above",

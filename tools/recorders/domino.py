@@ -8,7 +8,9 @@ import numpy.typing as npt
 
 from qlearn.widgets import network
 
-CAPABILITIES = ("avx2",)
+KINDS = ("avx2", "without_vnni")
+DEPENDS = ("cpu",)
+EVERY_RELEASE = False
 KEYS = {
     "<network>/layers": "text (L,): names of the layers of resnet18 and mobilenet_v2, as qlearn.widgets.drawn has them",
     "<network>/ops": "text (L,): their operators",

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 PRESETS = (
     ((0.05, 128), (0.05, 128), (0.1, 128)),
     ((0.037, 90), (0.0185, 30), (0.074, 100)),

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = False
 LAYOUTS = ("contiguous", "channels_last")
 SCALE, ZERO_POINT = 0.1, 5
 BILINEAR: tuple[tuple[str, tuple[int, int], bool], ...] = (  # codes, size, align_corners

@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("avx2", "avx512", "without_vnni")
-ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
+from recorders import engines
+
+KINDS = ("avx2", "avx512", "without_vnni")
+DEPENDS = ("cpu",)
+EVERY_RELEASE = False
 ROWS, INNER, OUTPUTS = 48, 9, 20
 PRESETS = (  # of x, scale and zero point; of the weight, scale; of the result, scale and zero point
     (0.05, 60, 0.02, 0.05 * 0.02 * 128, 101),
@@ -33,7 +36,7 @@ def record() -> Arrays:
     import torch
 
     found = inputs()
-    for engine in ENGINES:
+    for engine in engines():
         torch.backends.quantized.engine = engine
         for i, (x_scale, x_zero_point, w_scale, scale, zero_point) in enumerate(PRESETS):
             for bits in (7, 8):

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = False
 SCALES, ZERO_POINT = (0.05, 0.037, 0.3), 3
 CASES: dict[str, tuple[tuple[int, ...], str, tuple[int, ...]]] = {  # shape, layout, dim
     "columns": ((1, 45, 7, 14), "channels_last", (2, 3)),

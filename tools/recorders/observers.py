@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from recorders.range import samples
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 PER_TENSOR = ("MinMaxObserver", "MovingAverageMinMaxObserver", "HistogramObserver")
 PER_CHANNEL = ("PerChannelMinMaxObserver", "MovingAveragePerChannelMinMaxObserver")
 KEYS = {

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = False
 ENGINES = ("fbgemm", "qnnpack")
 LAYOUTS = ("contiguous", "channels_last")
 SCALE, ZERO_POINTS = 0.05, (3, 128)

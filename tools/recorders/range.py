@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("avx2",)
+KINDS = ("avx2",)
+DEPENDS = ()
+EVERY_RELEASE = False
 KEYS = {
     "names": "text (5,): what the tensors are",
     "grids": "text (4,): how a range becomes codes, the options of the observer",

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
 STEPS = 12
 PRESETS = ((0.05, 128), (0.05, 127), (0.1, 0), (0.1, 3), (0.037, 90), (0.009925744496285915, 75), (0.00214854861, 0))
 CASES = (  # scale, zero point, the float32 in the middle: what the chapter's figure shows
@@ -13,7 +15,7 @@ CASES = (  # scale, zero point, the float32 in the middle: what the chapter's fi
     (0.5, 1, 9.75),  # a tie and an odd zero point
     (0.00214854861, 0, 0.273939937),  # division and multiplication: the example in FBGEMM's QuantUtils.h
     (1 / 255, 0, 0.39411765),  # the scale in float64 and in float32
-    (0.05, 128, 0.825),  # adding the zero point rounds to a tie
+    (0.05, 127, 0.875),  # adding the zero point rounds to a tie, and the tie turns around
     (0.009925744496285915, 75, 1.2456809),  # one rounding and two
     (0.40377316, 128, 0.20188966),  # a float64 sum rounded to float32 is not a fused multiply-add
     (0.05, 128, 6.375),  # beyond the last code

@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("avx2",)
-ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
+from recorders import engines
+
+KINDS = ("avx2", "without_vnni")
+DEPENDS = ("cpu",)
+EVERY_RELEASE = False
 STRIDES, DILATIONS, PADDINGS = (1, 2, 3), (1, 2), (0, 1, 2)
 KERNELS = ("edges left to right", "edges top to bottom", "blur")
 WEIGHT = (((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)), ((-1, -2, -1), (0, 0, 0), (1, 2, 1)), ((1, 2, 1), (2, 4, 2), (1, 2, 1)))
@@ -20,7 +23,7 @@ KEYS = {
     "w_scales": "float64 (3,): of each output channel",
     "bias": "float32 (3,)",
     "parameters": "float64 (4,): of x, scale and zero point; of the result, scale and zero point",
-    "engines": "text (4,)",
+    "engines": "text (4,), or without x86 (3,)",
     "strides": "int64 (3,)",
     "dilations": "int64 (2,)",
     "paddings": "int64 (3,)",
@@ -39,14 +42,14 @@ def record() -> dict[str, npt.NDArray[Any]]:
     weight = torch.from_numpy(found["weight"])[:, None]
     weight = torch._make_per_channel_quantized_tensor(weight, scales, zero_points, 0)
     ops, bias = torch.ops.quantized, torch.from_numpy(found["bias"])
-    sizes = (len(ENGINES), 2, len(STRIDES), len(DILATIONS), len(PADDINGS))
+    sizes = (len(engines()), 2, len(STRIDES), len(DILATIONS), len(PADDINGS))
     codes = np.zeros((*sizes, len(KERNELS), LARGEST, LARGEST), np.uint8)
     for e, r, s, d, p in np.ndindex(sizes):
-        torch.backends.quantized.engine = ENGINES[e]
+        torch.backends.quantized.engine = engines()[e]
         packed = ops.conv2d_prepack(weight, bias, [STRIDES[s]] * 2, [PADDINGS[p]] * 2, [DILATIONS[d]] * 2, 1)
         out = (ops.conv2d_relu if r else ops.conv2d)(x, packed, SCALE, ZERO_POINT).int_repr()[0]
         codes[e, r, s, d, p, :, : out.shape[1], : out.shape[2]] = out
-    torch.backends.quantized.engine = ENGINES[0]
+    torch.backends.quantized.engine = "fbgemm"
     return found | {"codes": codes}
 
 
@@ -63,7 +66,7 @@ def inputs() -> dict[str, npt.NDArray[Any]]:
         "w_scales": w_scales,
         "bias": (X_SCALE * w_scales * [7, -5, 9]).astype(np.float32),
         "parameters": np.array([X_SCALE, X_ZERO_POINT, SCALE, ZERO_POINT]),
-        "engines": np.array(ENGINES),
+        "engines": np.array(engines()),
         "strides": np.array(STRIDES),
         "dilations": np.array(DILATIONS),
         "paddings": np.array(PADDINGS),

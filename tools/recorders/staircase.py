@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn.widgets.linear import LANES, pytorch_thresholds
+from recorders import switched
 
-CAPABILITIES = ("avx2",)
+KINDS = ("avx2", "without_vnni")
+DEPENDS = ("cpu",)
+EVERY_RELEASE = False
 PAIRS = ((0.05, 0.02), (0.037, 0.0185), (0.8225926913684073, 0.065), (1 / 16, 1 / 32))
 RATIOS = (8, 10, 12.5, 16, 20, 23.7, 28, 32, 40)  # the output's scale over the product of the others
 BIASES = (-2000, -750.5, -100, -0.5, 0, 0.3, 0.5, 0.75, 2.5, 250.25, 2000)  # in steps of the accumulator
@@ -28,7 +31,7 @@ KEYS = {
     "biases": "float64 (4, 11): float32 numbers, by pair",
     "zero_points": "int64 (5,): of the output",
     "fbgemm": STEPS.format("the engine fbgemm"),
-    "onednn": STEPS.format("the engine onednn, on a CPU with VNNI,"),
+    "onednn": STEPS.format("the engine onednn, on a CPU with VNNI (where the kind has one),"),
     "onednn_avx2": STEPS.format(f"the engine onednn, told by {SWITCH} to use AVX2,"),
     "qnnpack": STEPS.format("the engine qnnpack"),
 }
@@ -40,9 +43,8 @@ def record() -> Arrays:
     """All arrays of this recording, from the running PyTorch."""
     import torch
 
-    if not torch.cpu._is_vnni_supported():
-        raise SystemExit("the staircase is recorded on a CPU with VNNI")
-    found = inputs() | {lane: thresholds(lane) for lane in LANES if lane != "onednn_avx2"}
+    lanes = [lane for lane in LANES if lane != "onednn_avx2" and not (lane == "onednn" and switched())]
+    found = inputs() | {lane: thresholds(lane) for lane in lanes}
     torch.backends.quantized.engine = "fbgemm"
     return found | {"onednn_avx2": on_avx2()}
 

@@ -5,18 +5,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-CAPABILITIES = ("default", "avx2", "avx512")
-SCALES, ZERO_POINTS = (0.05, 0.05, 0.1), (128, 128, 128)
-PAIRS = ((0, 147), (132, 39), (61, 66), (100, 150))
-TELLING = (132, 39)  # on every capability its sum in the body is not its sum in the tail
+KINDS = ("default", "avx2", "avx512")
+DEPENDS = ()
+EVERY_RELEASE = True
+PARAMETERS = ((0.05, 100), (0.05, 100), (0.1, 128))  # of both inputs and their sum: scale, zero point
+PAIRS = (  # of codes: where the sum in the body is not the one in the tail
+    (36, 101),  # on AVX2 and AVX512, in every release
+    (78, 141),  # on AVX2 and AVX512, in every release but 2.13
+    (136, 105),  # on AVX2 and AVX512, in 2.13 alone
+    (1, 2),  # on DEFAULT, in 2.13 alone
+    (100, 150),  # nowhere: it is no tie
+)
+TELLING = (  # a pair and its parameters; the first whose sums part says where the tails lie
+    ((255, 255), ((0.05, 100), (0.05, 100), (2.0**-40, 128))),  # beyond int32, where the body's zero point wraps around
+    ((132, 39), ((0.05, 128), (0.05, 128), (0.1, 128))),  # DEFAULT in 2.13
+)
 CHANNELS = (1, 3, 8, 16)
 SIDES = (*range(1, 17), 28, 32, 56, 64, 65, 91, 112, 113, 128, 182, 224, 225)
 FORMATS = ("contiguous", "channels_last")
 THREADS = (1, 2, 3, 4)
 KEYS = {
-    "pairs": "uint8 (4, 2): pairs of codes",
-    "values": "uint8 (4, 2): torch.ops.quantized.add of each pair, in the vector body and in the tail; quint8, scales"
-    " 0.05, 0.05, 0.1, zero points 128",
+    "parameters": "float64 (3, 2): of both inputs and their sum, scale and zero point; quint8",
+    "pairs": "uint8 (5, 2): pairs of codes",
+    "values": "uint8 (5, 2): torch.ops.quantized.add of each pair, in the vector body and in the tail",
     "channels": "int64 (4,): C of the shapes (1, C, side, side)",
     "sides": "int64 (28,): height and width of the shapes",
     "counts": "int64 (4, 28, 2, 4): number of tails by C, side, memory format (contiguous, channels_last), threads 1-4",
@@ -29,22 +40,21 @@ def record() -> dict[str, npt.NDArray[Any]]:
     """All arrays of this recording, from the running PyTorch."""
     import torch
 
-    def add(a: Any, b: Any) -> Any:
-        qa, qb = (
-            torch._make_per_tensor_quantized_tensor(q, s, z)
-            for q, s, z in zip((a, b), SCALES, ZERO_POINTS, strict=False)
-        )
-        return torch.ops.quantized.add(qa, qb, SCALES[2], ZERO_POINTS[2]).int_repr()
+    def add(a: Any, b: Any, one: Any, two: Any, out: Any) -> Any:
+        qa, qb = (torch._make_per_tensor_quantized_tensor(q, *own) for q, own in ((a, one), (b, two)))
+        return torch.ops.quantized.add(qa, qb, *out).int_repr()
 
     def filled(shape: tuple[int, ...], code: int, channels_last: bool = False) -> Any:
         codes = torch.full(shape, code, dtype=torch.uint8)
         return codes.contiguous(memory_format=torch.channels_last) if channels_last else codes
 
-    values = []
-    for a, b in PAIRS:
-        total = add(filled((65,), a), filled((65,), b))
-        values.append([total[0].item(), total[64].item()])
-    tail = values[PAIRS.index(TELLING)][1]
+    def both(pair: tuple[int, int], parameters: Any) -> tuple[int, int]:
+        total = add(*(filled((65,), code) for code in pair), *parameters)
+        return total[0].item(), total[64].item()
+
+    values = [both(pair, PARAMETERS) for pair in PAIRS]
+    pair, parameters = next(sum_ for sum_ in TELLING if len(set(both(*sum_))) == 2)
+    tail = both(pair, parameters)[1]
 
     grid = (len(CHANNELS), len(SIDES), len(FORMATS))
     counts = np.zeros((*grid, len(THREADS)), np.int64)
@@ -52,10 +62,10 @@ def record() -> dict[str, npt.NDArray[Any]]:
     tails = []
     for i, j, channels_last in np.ndindex(grid):
         shape = (1, CHANNELS[i], SIDES[j], SIDES[j])
-        a, b = (filled(shape, code, bool(channels_last)) for code in TELLING)
+        a, b = (filled(shape, code, bool(channels_last)) for code in pair)
         for k, threads in enumerate(THREADS):
             torch.set_num_threads(threads)
-            total = add(a, b)
+            total = add(a, b, *parameters)
             in_memory = total.as_strided((total.numel(),), (1,)).numpy()
             edges = np.flatnonzero(np.diff(np.pad(in_memory == tail, 1).astype(np.int8))).reshape(-1, 2)
             counts[i, j, channels_last, k] = len(edges)
@@ -64,6 +74,7 @@ def record() -> dict[str, npt.NDArray[Any]]:
                 strides[i, j, channels_last] = total.stride()
     torch.set_num_threads(1)
     return {
+        "parameters": np.array(PARAMETERS),
         "pairs": np.array(PAIRS, np.uint8),
         "values": np.array(values, np.uint8),
         "channels": np.array(CHANNELS),

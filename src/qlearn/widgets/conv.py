@@ -48,10 +48,10 @@ class SlidingWindow(Widget):
         found = {key.removeprefix(f"{FROM}/"): array for key, array in recordings.load("sliding_window").items()}
         names = ("engines", "kernels", "strides", "dilations", "paddings", "w_scales", "bias")
         x_scale, x_zero_point, scale, zero_point = found["parameters"].tolist()
-        source = recordings.manifest()["sliding_window"]["capabilities"][FROM]
+        source = recordings.sources("sliding_window")[FROM]
         super().__init__(
             parameters=[x_scale, int(x_zero_point), scale, int(zero_point)],
-            vnni="avx512_vnni" in source["cpu"],
+            vnni=source["vnni"],
             **{name: found[name].tolist() for name in names},
             **{name: found[name].tobytes() for name in ("x", "weight", "codes")},
             **traits,
