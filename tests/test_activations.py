@@ -218,32 +218,63 @@ def test_step_is_needed(
     assert shows(name, source, path)
 
 
-def wrong_bounds() -> list[tuple[Source, str, Any]]:
-    """Whose answers, a step of the bounds of clamp, and a wrong form of it."""
-    found: list[tuple[Source, str, Any]] = []
-    for source in two("activations", "avx2"):
-        first = first_in(source)
-        moved = quantize.in_vectors if first else quantize.add_first
+def wrong_bounds(zero_point_first: bool) -> dict[str, tuple[str, Any]]:
+    """A step of the bounds of clamp, and a wrong form of it."""
 
-        def divide(x: Any, inverse: Any, z: Any, first: bool = first) -> Any:
-            y = x / (f(1) / inverse)
-            return np.rint(y + f(z)) if first else np.rint(y) + f(z)
+    def at_its_place(y: Any, z: Any) -> Any:
+        return np.rint(y + z) if zero_point_first else np.rint(y) + z
 
-        def rounded(real: Any, x: QTensor, machine: Machine, first: bool = first) -> Any:
-            y, z = round(float(real), 4) / x.q_scale(), x.q_zero_point()
-            return np.uint8(np.clip(np.rint(y + z) if first else np.rint(y) + z, 0, 255))
+    def divide(x: Any, inverse: Any, z: Any) -> Any:
+        return at_its_place(x / (f(1) / inverse), f(z))
 
-        for wrong in (moved, rounding.fma_then_round, divide):
-            found += [(source, "in_scalars", lambda machine, wrong=wrong: wrong)]
-        found += [(source, "code_of", rounded)]
-    return found
+    def rounded(real: Any, x: QTensor, machine: Machine) -> Any:
+        return np.uint8(np.clip(at_its_place(round(float(real), 4) / x.q_scale(), x.q_zero_point()), 0, 255))
+
+    moved = quantize.in_vectors if zero_point_first else quantize.add_first
+    return {
+        "zero point moved": ("in_scalars", lambda machine: moved),
+        "in one step": ("in_scalars", lambda machine: rounding.fma_then_round),
+        "divide": ("in_scalars", lambda machine: divide),
+        "rounded bounds": ("code_of", rounded),
+    }
 
 
-@pytest.mark.parametrize(("source", "step", "wrong"), wrong_bounds())
-def test_step_of_bounds_is_needed(source: Source, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("source", two("activations", "avx2"), ids=str)
+@pytest.mark.parametrize("form", ["zero point moved", "rounded bounds"])
+def test_step_of_bounds_is_needed(source: Source, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same of clamp, whose bounds are quantized as in a tail."""
-    monkeypatch.setattr(activations, step, wrong)
+    monkeypatch.setattr(activations, *wrong_bounds(first_in(source))[form])
     assert shows("clamp", source, "body")
+
+
+BOUNDS = (  # scale, zero point, min and max: a tie at an odd zero point; where a product is a tie and a quotient is not
+    (0.5, 3, (0.25, 60.0)),
+    (0.00214854861, 0, (0.0, 0.273939937)),
+    (0.1, 57, (-4.85, -4.45)),
+    (0.0235, 3, (0.0, 6.0)),
+)
+
+
+def clamped(scale: float, zero_point: int, bounds: tuple[float, float]) -> Any:
+    """PyTorch's codes of every code."""
+    import torch
+
+    x = torch._make_per_tensor_quantized_tensor(torch.arange(256, dtype=torch.uint8), scale, zero_point)
+    return torch.ops.quantized.clamp(x, *bounds).int_repr().numpy()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("form", ["", *wrong_bounds(False)])
+def test_bounds(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that tell each wrong form from that of the running release."""
+    machine, differ = running("x86", "AVX2"), 0
+    if form:
+        monkeypatch.setattr(activations, *wrong_bounds(machine.has(ZERO_POINT_FIRST))[form])
+    for scale, zero_point, bounds in BOUNDS:
+        theirs = ask("AVX2", clamped, scale, zero_point, bounds, elementwise=True)
+        ours = qlearn.clamp(QTensor(CODES, scale, zero_point, "quint8"), *bounds, machine=machine)
+        differ += int((ours.int_repr() != theirs).sum())
+    assert (differ > 0) == bool(form)
 
 
 WRONG_TABLES: list[tuple[str, str, Any]] = [

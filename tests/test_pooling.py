@@ -148,8 +148,8 @@ def of_quantize(machine: Machine, width: int) -> list[tuple[tuple[str, ...], str
         found += [(ODD, "VECTOR", {machine.capability: w}) for w in (0, 8, 16) if w != width]
     if machine.capability != "DEFAULT":
         found += [(ODD, "in_vectors", wrong) for wrong in (before, fused)]
-        found += [(HARD, *mutant) for mutant in chosen("in_vectors_of_fbgemm", before)]
-        found += [(HARD + ODD, *mutant) for mutant in chosen("in_vectors_of_fbgemm", after if first else fused)]
+        found += [(HARD + ODD, *mutant) for mutant in chosen("in_vectors_of_fbgemm", before)]
+        found += [(HARD, *mutant) for mutant in chosen("in_vectors_of_fbgemm", after if first else fused)]
         found += [(HARD, "EIGHT", wrong) for wrong in (16, 1) if first]
     return found
 
