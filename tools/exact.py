@@ -5,27 +5,31 @@ repeats the inputs of a run. PyTorch chooses its kernels when it starts, so each
 a CPU without AVX-512 its dispatch is still asked for most operators: their kernels have no AVX-512 version, and an
 instruction that the CPU lacks would end the process. Then whole networks are compared (``networks.py``): for 10 million
 outputs or more on images of 224 x 224 with up to three sets of weights, else on small ones. The table goes to
-src/qlearn/recordings/conformance.json. Exit code 1 if an output differs.
+src/qlearn/recordings/conformance.json, beside those of other releases of torch. Exit code 1 if an output differs for a
+reason that has no name (``known.py``), or if PyTorch's process ended where none is known.
 """
 
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
 import warnings
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import networks
+from known import known
 from operators import OPERATORS, compare
 from qlearn import Machine
 from qlearn.machine import CAPABILITIES, ENGINES
-from record import FLAGS, NEEDS, RECORDINGS, cpu_flags
+from record import FLAGS, NEEDS, RECORDINGS, by_age, capability_of, cpu_flags, torch_version
 
 OUTPUTS = 50_000_000
 THREADS = (1, 2, 3, 5)
@@ -49,7 +53,7 @@ def main(outputs: int, seed: int) -> int:
         rows += found or []
     whole = networks.run(*networks_of(outputs), seed % 1000)
     table = {
-        "command": f"make exact N={outputs} SEED={seed}",
+        "command": f"make exact TORCH={torch_version()} N={outputs} SEED={seed}",
         "seed": seed,
         "outputs": outputs,
         "threads": list(THREADS),
@@ -58,10 +62,33 @@ def main(outputs: int, seed: int) -> int:
         "rows": rows,
         "networks": whole,
     }
-    TABLE.write_text(json.dumps(table, indent=1) + "\n")
+    tables = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    TABLE.write_text(in_lines(tables | {torch_version(): table}) + "\n")
     compared, differing = (sum(row[key] for row in rows + whole) for key in ("compared", "differing"))
     print(f"{compared:,} outputs compared, {differing:,} differ; written to {TABLE.name}")
-    return 1 if differing or networks.differing(whole) else 0
+    for reason, count in named(rows + whole).items():
+        print(f"{count:,} more differ for a known reason: {reason}")
+    ended = [row for row in rows if "ended" in row and not row["known"]]
+    return 1 if differing or ended or networks.differing(whole) else 0
+
+
+def named(rows: list[Row]) -> Counter[str]:
+    """Each known reason and how many outputs differ by it."""
+    return sum((Counter(row.get("known", {})) for row in rows), Counter())
+
+
+def in_lines(tables: dict[str, Any]) -> str:
+    """The tables as JSON, each row on a line of its own, the book's release first."""
+    lines = []
+    for release in sorted(tables, key=by_age):
+        table = dict(tables[release])
+        rows = {
+            name: ",\n".join(json.dumps(row) for row in table.pop(name)).join(("[\n", "\n]"))
+            for name in ("rows", "networks")
+        }
+        parts = [json.dumps(table)[1:-1], *(f'"{name}": {text}' for name, text in rows.items())]
+        lines.append(f'"{release}": {{{", ".join(parts)}}}')
+    return ",\n".join(lines).join(("{\n", "\n}"))
 
 
 def networks_of(outputs: int) -> tuple[int, int]:
@@ -83,27 +110,42 @@ def run(capability: str, names: list[str], outputs: int, seed: int) -> list[Row]
     if not names:
         return []
     env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()}
-    command = [sys.executable, __file__, "--child", capability, str(outputs), str(seed), *names]
-    rows = []
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        for line in process.stdout or ():
-            rows.append(json.loads(line))
+    rows: list[Row] = []
+    left = [f"{name} {engine}" for name in names for engine in OPERATORS[name].engines]
+    while left:
+        command = [sys.executable, __file__, "--child", capability, str(outputs), str(seed), *left]
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+            for line in child.stdout or ():
+                rows.append(json.loads(line))
+                print(in_words(rows[-1]), flush=True)
+                left.pop(0)
+        if child.returncode == -signal.SIGILL:
+            return None
+        if child.returncode > 0:
+            raise SystemExit(f"{capability} failed; to see why: {' '.join(command)}")
+        if child.returncode:
+            rows.append(ended(signal.Signals(-child.returncode).name, capability, *left.pop(0).split()))
             print(in_words(rows[-1]), flush=True)
-    if process.returncode > 0:
-        raise SystemExit(f"{capability} failed; to see why: {' '.join(command)}")
-    return rows if process.returncode == 0 else None
+    return rows
 
 
-def child(capability: str, outputs: int, seed: int, names: list[str]) -> None:
-    """In the new process: one line of JSON for each operator and engine."""
+def ended(by: str, capability: str, name: str, engine: str) -> Row:
+    """The row of an operator with which PyTorch's process ended."""
+    reason = known(Machine(engine, capability, 1, release=torch_version()), name)
+    found: Row = {"operator": name, "engine": engine, "capability": capability, "compared": 0, "differing": 0}
+    return found | {"refused_by_both": 0, "seconds": 0, "known": {reason: 0} if reason else {}, "ended": by}
+
+
+def child(capability: str, outputs: int, seed: int, pairs: list[str]) -> None:
+    """In the new process: one line of JSON for each operator and engine, as in "add x86"."""
     warnings.filterwarnings("ignore", message=".*deprecated", category=UserWarning)
     import torch
 
-    if torch.backends.cpu.get_cpu_capability() != capability:
-        raise SystemExit(f"asked PyTorch for {capability}, it runs {torch.backends.cpu.get_cpu_capability()}")
-    for name in names:
-        for engine in OPERATORS[name].engines:
-            print(json.dumps(row(name, engine, capability, outputs, seed)), flush=True)
+    if capability_of(torch) != capability:
+        raise SystemExit(f"asked PyTorch for {capability}, it runs {capability_of(torch)}")
+    for pair in pairs:
+        name, engine = pair.split()
+        print(json.dumps(row(name, engine, capability, outputs, seed)), flush=True)
 
 
 def row(name: str, engine: str, capability: str, outputs: int, seed: int) -> Row:
@@ -115,17 +157,23 @@ def row(name: str, engine: str, capability: str, outputs: int, seed: int) -> Row
     rng = np.random.default_rng([seed, zlib.crc32(f"{name} {engine} {capability}".encode())])
     share = max(1, round(outputs * operator.part / len(ENGINES) / len(CAPABILITIES)))
     compared = differing = refused = 0
+    named: Counter[str] = Counter()
     first = ""
     while compared < share:
         threads = int(rng.choice(THREADS))
         torch.set_num_threads(threads)
-        n, wrong, words = compare(operator, operator.draw(rng), Machine.from_torch())
+        machine, case = Machine.from_torch(), operator.draw(rng)
+        n, wrong, words = compare(operator, case, machine)
+        reason = known(machine, name, case) if wrong else ""
+        if reason:
+            named[reason] += wrong
+            wrong, words = 0, ""
         compared, differing, refused = compared + n, differing + wrong, refused + (n == 0)
         first = first or words
     seconds = round(time.perf_counter() - start, 2)
     found: Row = {"operator": name, "engine": engine, "capability": capability}
     found |= {"compared": compared, "differing": differing, "refused_by_both": refused, "seconds": seconds}
-    return found | ({"first": first} if first else {})
+    return found | ({"known": dict(named)} if named else {}) | ({"first": first} if first else {})
 
 
 HEADER = f"{'operator':24}{'engine':9}{'capability':11}{'compared':>13}{'differing':>11}{'seconds':>9}"
@@ -134,6 +182,8 @@ HEADER = f"{'operator':24}{'engine':9}{'capability':11}{'compared':>13}{'differi
 def in_words(found: Row) -> str:
     """One line of the table, and the first difference below it."""
     line = "{operator:24}{engine:9}{capability:11}{compared:13,}{differing:11,}{seconds:9.1f}".format(**found)
+    line += "".join(f"\n    {count:,} more differ: {reason}" for reason, count in found.get("known", {}).items())
+    line += f"\n    PyTorch's process ended by {found['ended']}" if "ended" in found else ""
     return line + (f"\n    {found['first']}" if "first" in found else "")
 
 

@@ -94,7 +94,7 @@ def compare(operator: Operator, case: Any, machine: Machine) -> tuple[int, int, 
         theirs = f"{REFUSED}: {error}".splitlines()[0]
     try:
         ours = operator.qlearn(case, machine)
-    except ValueError as error:
+    except (ValueError, NotImplementedError) as error:
         ours = f"{REFUSED}: {error}"
     if isinstance(ours, str) or isinstance(theirs, str):
         both = isinstance(ours, str) and isinstance(theirs, str)

@@ -49,8 +49,7 @@ def main(names: list[str]) -> None:
     if unknown:
         raise SystemExit(f"no recorder named {', '.join(unknown)}; there are {', '.join(known)}")
     release = torch_version()
-    ours = [name for name in known if load(name).EVERY_RELEASE or release_of(release) == BOOK]
-    for name in names or ours:
+    for name in names or [name for name in known if load(name).EVERY_RELEASE or release_of(release) == BOOK]:
         update(name, release)
 
 
@@ -129,7 +128,6 @@ def child(name: str) -> None:
     recorder = load(name)
     torch.backends.quantized.engine = "fbgemm"
     torch.set_num_threads(1)
-    arrays = recorder.record()
     source = {
         "torch": torch.__version__,
         "engine": torch.backends.quantized.engine,
@@ -140,7 +138,7 @@ def child(name: str) -> None:
         "vnni": vnni(),
         "libc": " ".join(platform.libc_ver()),
     }
-    sys.stdout.buffer.write(npz(arrays | {"source": np.array(json.dumps(source))}))
+    sys.stdout.buffer.write(npz(recorder.record() | {"source": np.array(json.dumps(source))}))
 
 
 def capability_of(torch: Any) -> str:

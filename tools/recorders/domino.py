@@ -6,8 +6,6 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.widgets import network
-
 KINDS = ("avx2", "without_vnni")
 DEPENDS = ("cpu",)
 EVERY_RELEASE = False
@@ -27,6 +25,8 @@ KEYS = {
 def record() -> dict[str, npt.NDArray[Any]]:
     """All arrays of this recording, from the running PyTorch."""
     import torch
+
+    from qlearn.widgets import network
 
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name in network.NETWORKS.values():

@@ -33,8 +33,8 @@ def record() -> dict[str, npt.NDArray[Any]]:
         total: npt.NDArray[Any] = torch.ops.quantized.add(a, b, *parameters[2]).int_repr().numpy()
         return total
 
-    pair, parameters = next(sum_ for sum_ in TELLING if len(set(add(65, *sum_))) == 2)
-    values = add(65, pair, parameters)[[0, 64]]
+    pair, parameters = next(sum_ for sum_ in TELLING if len(set(add(129, *sum_))) == 2)
+    values = add(129, pair, parameters)[[0, 128]]
     found: dict[str, npt.NDArray[Any]] = {
         "pair": np.array(pair, np.uint8),
         "parameters": np.array(parameters),

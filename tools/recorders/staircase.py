@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.widgets.linear import LANES, pytorch_thresholds
 from recorders import switched
 
 KINDS = ("avx2", "without_vnni")
@@ -43,6 +42,8 @@ def record() -> Arrays:
     """All arrays of this recording, from the running PyTorch."""
     import torch
 
+    from qlearn.widgets.linear import LANES
+
     lanes = [lane for lane in LANES if lane != "onednn_avx2" and not (lane == "onednn" and switched())]
     found = inputs() | {lane: thresholds(lane) for lane in lanes}
     torch.backends.quantized.engine = "fbgemm"
@@ -64,6 +65,8 @@ def inputs() -> Arrays:
 def thresholds(engine: str) -> npt.NDArray[np.int8]:
     """Those of one engine."""
     import torch
+
+    from qlearn.widgets.linear import pytorch_thresholds
 
     torch.backends.quantized.engine = engine
     about, codes = inputs(), np.arange(1, 256)

@@ -1,0 +1,42 @@
+"""Differences that have a name: where qlearn is known not to be PyTorch's equal, and why. They are counted apart."""
+
+from typing import Any, NamedTuple
+
+from qlearn import Machine
+from qlearn.machine import CAPABILITIES, ENGINES
+from qlearn.releases import RELEASES
+
+__all__ = ["KNOWN", "Known", "known"]
+
+
+class Known(NamedTuple):
+    """A reason, and where it holds: from one release to another, for some operators or networks, engines, dtypes."""
+
+    reason: str
+    first: str
+    last: str
+    operators: tuple[str, ...]
+    engines: tuple[str, ...] = ENGINES
+    capabilities: tuple[str, ...] = CAPABILITIES
+    dtypes: tuple[str, ...] = ()  # of the first operand, as NumPy calls its codes; none stands for any
+
+    def holds(self, machine: Machine, operator: str, case: Any) -> bool:
+        """Whether a difference there is this one."""
+        inside = RELEASES.index(self.first) <= RELEASES.index(machine.release) <= RELEASES.index(self.last)
+        there = machine.engine in self.engines and machine.capability in self.capabilities
+        return inside and there and operator in self.operators and (not self.dtypes or dtype_of(case) in self.dtypes)
+
+
+KNOWN: tuple[Known, ...] = ()
+"""Every difference that is known. An empty table is the aim."""
+
+
+def known(machine: Machine, operator: str, case: Any = None) -> str:
+    """The reason why an operator, or a network, may differ on a machine, or nothing."""
+    return next((one.reason for one in KNOWN if one.holds(machine, operator, case)), "")
+
+
+def dtype_of(case: Any) -> str:
+    """Of the codes of the first operand, "" where there is none."""
+    operands = getattr(case, "operands", ())
+    return str(operands[0].flat.dtype.name) if operands else ""
