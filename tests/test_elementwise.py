@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import operators
 import qlearn
-from conformance import SIZES, SPLITS, assert_equal
+from conformance import SIZES, SPLITS, assert_cases, assert_equal
 from operators import LAYOUTS
 from oracle import ask, compare, running
 from qlearn import Machine, QTensor, elementwise, quantize, rounding
@@ -131,15 +131,7 @@ def test_any_zero_point_of_qint32(dispatch: str, name: str, rng: np.random.Gener
         params = list(zip(operators.scales(rng, 3), [zero_points(rng, "qint32") for _ in "abo"], strict=True))
         pair = [operators.Operand(operators.codes(rng, 50, "qint32"), (50,), (1,), *own) for own in params[:2]]
         cases.append(operators.Case(tuple(pair), params[2]))
-    compared, differing, words = ask(dispatch, several, name, cases, dispatch, elementwise=True)
-    compare(name, np.full(compared, differing), np.zeros(compared, int), words)
-
-
-def several(name: str, cases: Any, capability: str) -> tuple[int, int, str]:
-    """operators.compare of several cases in PyTorch's process."""
-    machine = running("fbgemm", capability)
-    found = [operators.compare(operators.OPERATORS[name], case, machine) for case in cases]
-    return sum(n for n, *_ in found), sum(n for _, n, _ in found), "; ".join(words for *_, words in found if words)
+    assert_cases("fbgemm", dispatch, [(name, case) for case in cases])
 
 
 @pytest.mark.torch

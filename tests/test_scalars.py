@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qlearn
-from conformance import SIZES, SPLITS, assert_equal, operators
-from oracle import ask, compare, running
+from conformance import SIZES, SPLITS, assert_cases, assert_equal, operators
+from oracle import compare
 from qlearn import Machine, QTensor, scalars
 from qlearn.machine import ENGINES
 from recorded import Source, each, two
@@ -75,19 +75,14 @@ def test_step_is_needed(source: Source, step: str, wrong: Any, monkeypatch: pyte
 @pytest.mark.parametrize("scale", [1.0, 0.3, 1e-3])
 def test_qint32_out_of_range(dispatch: str, scale: float, rng: np.random.Generator) -> None:
     """Zero points and numbers that push qint32 codes out of int32: the body's sum wraps, the tail's is clamped."""
+    asked = []
     for _ in range(40):
         codes = rng.integers(-(2**31), 2**31, 50).astype(np.int32)
         zero_point = int(rng.choice([2**31 - 1, -(2**31), int(rng.integers(-(2**31), 2**31))]))
         c = float(rng.uniform(-(2.0**32), 2.0**32) * scale)
         case = operators.Case((operators.Operand(codes, (50,), (1,), scale, zero_point),), (c,))
-        for name in ("add_scalar", "add_scalar_relu"):
-            n, differing, words = ask(dispatch, both, name, case, dispatch, elementwise=True)
-            compare(name, np.full(n, differing), np.zeros(n, int), words)
-
-
-def both(name: str, case: Any, capability: str) -> tuple[int, int, str]:
-    """operators.compare in PyTorch's process."""
-    return operators.compare(operators.OPERATORS[name], case, running("fbgemm", capability))
+        asked += [(name, case) for name in ("add_scalar", "add_scalar_relu")]
+    assert_cases("fbgemm", dispatch, asked)
 
 
 def test_relu() -> None:
