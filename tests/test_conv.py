@@ -22,9 +22,9 @@ from strategies import bad_scales, not_integers, outside
 
 def drawn_for(engine: str, bits: int, rng: np.random.Generator, cpu: str = "") -> list[Layer]:
     """Five convolutions of each kind, in one to three dimensions; onednn takes only weight zero points of 0."""
-    where = layers.machines_to_draw_for(engine, cpu)
+    machine = machine_of(engine, cpu=cpu)
     return [
-        draw_conv(rng, n, *where, bits=bits, symmetric=engine == "onednn" or i % 3 > 0, kind=kind)
+        draw_conv(rng, n, machine, bits=bits, symmetric=engine == "onednn" or i % 3 > 0, kind=kind)
         for kind in KINDS
         for i, n in enumerate((1, 2, 2, 2, 3))
     ]
@@ -41,13 +41,41 @@ def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Gene
 
 @pytest.mark.torch
 @pytest.mark.parametrize("cpu", ["AVX2", "AVX512"])
-@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("bits", [7, 8])
 def test_without_vnni(engine: str, bits: int, cpu: str, rng: np.random.Generator) -> None:
     """The kernels that a CPU without VNNI takes, which any CPU can be made to take."""
     layers.need(engine, cpu)
     for _ in range(2):
         same_layers(drawn_for(engine, bits, rng, cpu), engine, cpu=cpu)
+
+
+def small_groups(rng: np.random.Generator) -> list[Layer]:
+    """2, 4, 8 and 16 channels in each of a few groups, for which FBGEMM has a kernel that goes by the CPU itself."""
+    kinds = ((into, groups) for into in (2, 4, 8, 16) for groups in (1, 2, 3, 4, 6, 8, 12, 16, 32))
+    return [
+        layer(
+            x=rng.integers(0, 256, (2, into * groups, 5, 6), dtype=np.uint8),
+            weight=rng.integers(-128, 128, (into * groups, into, 3, 3), dtype=np.int8),
+            bias=None,
+            geometry=(1, 1, 1, groups),
+            scale=0.05 * into,
+            zero_point=120,
+        )
+        for into, groups in kinds
+    ]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("cpu", ["", "AVX2", "AVX512"])
+@pytest.mark.parametrize("engine", ["fbgemm", "x86"])
+def test_small_groups(engine: str, cpu: str, rng: np.random.Generator) -> None:
+    """Whatever FBGEMM is told to use, all are right, or those that leave its memory are refused."""
+    layers.need(engine, cpu)
+    machine = machine_of(engine, cpu=cpu)
+    drawn = [one for one in small_groups(rng) if sound(one, machine)]
+    assert len(drawn) > (0 if machine.cpu == "AVX512" else 30)
+    same_layers(drawn, engine, cpu=cpu)
 
 
 def layer(operator: str = "conv2d", **changes: Any) -> Layer:
@@ -102,7 +130,7 @@ def test_extremes(engine: str) -> None:
     drawn += [layer(layout=layout) for layout in ("channels_last", "sliced", "channels_last_sliced")]
     for cpu in ("", "AVX2", "AVX512") if engine in ("fbgemm", "onednn") else ("",):
         if not cpu or not unavailable(cpu):
-            allowed = [one for one in drawn if sound(one, *layers.machines_to_draw_for(engine, cpu))]
+            allowed = [one for one in drawn if sound(one, machine_of(engine, cpu=cpu))]
             assert len(allowed) >= len(drawn) - 9
             same_layers(allowed, engine, cpu=cpu)
 
@@ -210,10 +238,9 @@ def test_which_kernels_of_onednn(cpu: str, n: int, kind: str, monkeypatch: pytes
     """Their last steps differ: the wrong choice shows."""
     layers.need("onednn", cpu)
     rng = np.random.default_rng(5)
-    where = layers.machines_to_draw_for("onednn", cpu)
-    drawn = [draw_conv(rng, n, *where, bits=7, symmetric=True, kind=kind, longest=20) for _ in range(100)]
-    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine="onednn", cpu=cpu)
     machine = machine_of("onednn", cpu=cpu)
+    drawn = [draw_conv(rng, n, machine, bits=7, symmetric=True, kind=kind, longest=20) for _ in range(100)]
+    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine="onednn", cpu=cpu)
     assert differing(drawn, theirs, machine) == 0
     monkeypatch.setattr(conv, "kernel_of", lambda *args: OTHER[kernel_of(*args).steps])
     assert differing(drawn, theirs, machine) > 0

@@ -50,7 +50,7 @@ def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Gene
 
 @pytest.mark.torch
 @pytest.mark.parametrize("cpu", ["AVX2", "AVX512"])
-@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("bits", [7, 8])
 def test_without_vnni(engine: str, bits: int, cpu: str, rng: np.random.Generator) -> None:
     """The kernels that a CPU without VNNI takes, which any CPU can be made to take."""

@@ -114,7 +114,7 @@ def even_halves(a: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
 
 
 def _factor(weight: QTensor, largest: int) -> Factor:
-    return factor((weight.int_repr().T - w_zero_points(weight))[None], largest)  # (1, K, M)
+    return factor(centered_weight(weight).T[None], largest)  # (1, K, M)
 
 
 def _requantize(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
@@ -176,7 +176,13 @@ def w_scales(weight: QTensor) -> npt.NDArray[np.float64]:
 
 
 def w_zero_points(weight: QTensor) -> npt.NDArray[np.int16]:
-    """Shape () per tensor, (M,) per channel; int16, so that differences fit."""
+    """Shape () per tensor, (M,) per channel."""
     if weight.qscheme() == "per_tensor_affine":
         return np.array(weight.q_zero_point(), np.int16)
     return weight.q_per_channel_zero_points().astype(np.int16)
+
+
+def centered_weight(weight: QTensor) -> npt.NDArray[np.int16]:
+    """w - w_zero_point, shape (M, ...); the difference of two int8 fits int16."""
+    zero_points = w_zero_points(weight).reshape(-1, *[1] * (weight.ndim - 1))
+    return weight.int_repr().astype(np.int16) - zero_points
