@@ -15,11 +15,14 @@ book: .venv/installed
 	$(BIN)/jupyter-book build . -W --keep-going
 	@echo "The book: _build/html/index.html"
 
-test: .venv/installed browser
+# Two processes share the tests; what needs NumPy alone runs once more, on the oldest that will do.
+test: .venv/installed .venv-numpy/installed browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	PYTHONPATH=$(CURDIR)/src .venv-numpy/bin/python -m pytest -q -m "not torch and not book and not browser" \
+		-k "not needed and not matters"
 
 lab: .venv/installed
 	JUPYTER_CONFIG_PATH=binder/jupyter $(BIN)/jupyter lab book/question.md
@@ -45,13 +48,19 @@ bench: .venv/installed
 
 install: .venv/installed
 
-# The CPU build of torch first: on Linux, PyPI's brings gigabytes of CUDA.
+# The CPU build of torch first: on Linux, PyPI's brings gigabytes of CUDA, which nothing here calls.
 .venv/installed: requirements.txt pyproject.toml
 	@echo "Installing into .venv: torch for the CPU, Jupyter Book, the test tools. A few minutes, once."
 	$(PYTHON) -m venv .venv
 	-@$(BIN)/pip install --quiet --no-deps --retries 0 --timeout 20 --index-url $(PYTORCH_CPU) $(PINNED) 2>/dev/null \
 		|| echo "PyTorch's index of CPU builds is out of reach; taking torch from PyPI."
 	$(BIN)/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+.venv-numpy/installed: tests/oldest.txt
+	@echo "Installing into .venv-numpy: the oldest NumPy that will do, and pytest. Once."
+	$(PYTHON) -m venv .venv-numpy
+	.venv-numpy/bin/pip install --quiet --only-binary :all: --requirement tests/oldest.txt
 	@touch $@
 
 # The browser tests run in an installed Chromium or Chrome, or in Playwright's own.

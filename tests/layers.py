@@ -8,7 +8,7 @@ import pytest
 import oracle
 from drawn_layers import Layer, answer, torch_answer
 from oracle import ask, compare, cpu_flags, unavailable
-from qlearn import Machine, _cpu, recordings
+from qlearn import Machine, _cpu
 from qlearn.machine import ENGINES
 
 __all__ = ["ENGINES"]
@@ -62,9 +62,3 @@ def differing(layers: list[Layer], theirs: list[Any], machine: Machine) -> int:
     """How many integers differ from PyTorch's answers."""
     pairs = zip(layers, theirs, strict=True)
     return sum(int((answer(layer, machine).int_repr() != codes).sum()) for layer, (codes, _) in pairs)
-
-
-def recorded_machine(name: str, capability: str, engine: str) -> Machine:
-    """The machine on which PyTorch's outputs were recorded."""
-    source = recordings.sources(name)[capability]
-    return Machine(engine, source["capability"], 1, source["vnni"], source["torch"])

@@ -7,6 +7,7 @@ top of a module, so that they can be sent; they return NumPy arrays.
 
 import ctypes
 import functools
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -20,10 +21,13 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+import pytest
 
-from qlearn import _cpu
+from qlearn import Machine, _cpu
+from qlearn.releases import BOOK, release_of
 from strategies import arranged
 
+RELEASE = release_of(importlib.metadata.version("torch")) if importlib.util.find_spec("torch") else BOOK
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}
 LESSER = {  # what makes FBGEMM and oneDNN use no more of the CPU
@@ -49,6 +53,11 @@ def unavailable(capability: str) -> str | None:
 def elsewhere() -> str | None:
     """Why PyTorch here is not asked at all, or None."""
     return None if _cpu.is_x86() else f"PyTorch's arithmetic here is not x86-64's, but that of {platform.machine()}"
+
+
+def running(engine: str, capability: str, threads: int = 1, vnni: bool = True) -> Machine:
+    """The machine whose answers ``ask`` gives: of the release that is installed."""
+    return Machine(engine, capability.upper(), threads, vnni, RELEASE)
 
 
 @functools.cache
@@ -83,6 +92,8 @@ def dispatch_unavailable(capability: str) -> str | None:
 @functools.cache
 def other_library() -> str | None:
     """Why the C library's expm1f and tanhf are not those that ``qlearn.exponential`` has, or None."""
+    if not sys.platform.startswith("linux"):
+        return f"expm1f and tanhf are those of glibc 2.36, and this is {platform.system()}"
     expm1f = ctypes.CDLL("libm.so.6").expm1f
     expm1f.argtypes, expm1f.restype = [ctypes.c_float], ctypes.c_float
     if expm1f(1.0) == float(np.float32(1.7182817)):  # rounded correctly: 1.7182819
@@ -106,7 +117,7 @@ def ask(
     elementwise: bool = False,
     cpu: str = "",
 ) -> Any:
-    """Call function(*args) where PyTorch runs with this capability, engine and number of threads.
+    """Call function(*args) where PyTorch runs with this capability, engine and number of threads; skip where it cannot.
 
     ``elementwise`` says that it calls only what needs no AVX-512 kernel: see ``dispatch_unavailable``. ``cpu``, of
     LESSER, makes FBGEMM and oneDNN, but not PyTorch's own kernels, use no more of the CPU than that.
@@ -137,7 +148,7 @@ def _pool(capability: str, elementwise: bool = False, cpu: str = "") -> ProcessP
         return _pool(capability)
     reason = dispatch_unavailable(capability) if elementwise else unavailable(capability) or (cpu and unavailable(cpu))
     if reason:
-        raise RuntimeError(f"refused to run PyTorch with {capability}: {reason}")
+        pytest.skip(f"PyTorch is not asked with {capability}: {reason}")
     return ProcessPoolExecutor(1, get_context("spawn"), initializer=_start, initargs=(capability, cpu))
 
 

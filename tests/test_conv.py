@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 import layers
 import qlearn
 from drawn_layers import KINDS, Layer, answer, draw_conv, sound, with_accum
-from layers import ENGINES, differing, machine_of, recorded_machine, same_layers
+from layers import ENGINES, differing, machine_of, same_layers
 from oracle import ask, compare, unavailable
-from qlearn import Machine, QTensor, conv, recordings, requantize
+from qlearn import Machine, QTensor, conv, requantize
 from qlearn.kernels import Kernel, kernel_of
 from qlearn.rounding import fma, reciprocal
+from recorded import Source, each
 from strategies import bad_scales, not_integers, outside
 
 
@@ -245,31 +246,23 @@ def test_which_kernels_of_onednn(cpu: str, n: int, kind: str, monkeypatch: pytes
     assert differing(drawn, theirs, machine) > 0
 
 
-@pytest.mark.parametrize("capability", recordings.sources("conv"))
-def test_recorded(capability: str) -> None:
-    r = {key.split("/", 1)[1]: array for key, array in recordings.load("conv").items() if key.startswith(capability)}
+@each("conv")
+def test_recorded(source: Source) -> None:
+    r = source.arrays
     x_scale, x_zero_point, w_scale, zero_point = r["parameters"].tolist()
-    seen = {"parameters"}
-    for shape in sorted(key.split("/")[0] for key in r if key.endswith("/geometry")):
-        seen |= {f"{shape}/{name}" for name in ("x/7", "x/8", "weight", "geometry", "factors", "bias", "scale")}
+    outputs = [key for key in r if key.split("/")[0] in ENGINES]
+    for key in outputs:
+        engine, shape, bits, name = key.split("/")
         w, scales = r[f"{shape}/weight"], w_scale * r[f"{shape}/factors"]
-        tensor, channel = QTensor(w, w_scale, 0, "qint8"), QTensor(w, scales, np.zeros(len(w), int), "qint8", 0)
-        to = float(r[f"{shape}/scale"]), int(zero_point)
-        for engine in [engine for engine in ENGINES if f"{engine}/{shape}/7/tensor" in r]:
-            machine = recorded_machine("conv", capability, engine)
-            for bits in (7, 8):
-                x = QTensor(r[f"{shape}/x/{bits}"], x_scale, int(x_zero_point), "quint8")
-                for name, weight, f in (
-                    ("tensor", tensor, qlearn.conv2d),
-                    ("channel", channel, qlearn.conv2d),
-                    ("relu", channel, qlearn.conv2d_relu),
-                ):
-                    key = f"{engine}/{shape}/{bits}/{name}"
-                    seen.add(key)
-                    stride, padding, dilation, groups = r[f"{shape}/geometry"].tolist()
-                    ours = f(x, weight, r[f"{shape}/bias"], stride, padding, dilation, groups, *to, machine=machine)
-                    compare("conv, recorded", ours.int_repr(), r[key], key)
-    assert seen == r.keys()
+        weight = QTensor(w, w_scale, 0, "qint8")
+        if name != "tensor":
+            weight = QTensor(w, scales, np.zeros(len(w), int), "qint8", 0)
+        x = QTensor(r[f"{shape}/x/{bits}"], x_scale, int(x_zero_point), "quint8")
+        to = (*r[f"{shape}/geometry"].tolist(), float(r[f"{shape}/scale"]), int(zero_point))
+        f = qlearn.conv2d_relu if name == "relu" else qlearn.conv2d
+        ours = f(x, weight, r[f"{shape}/bias"], *to, machine=source.machine(engine))
+        compare("conv, recorded", ours.int_repr(), r[key], key)
+    assert len(outputs) > 70
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -15,25 +15,24 @@ from hypothesis import strategies as st
 import layers
 import oracle
 from oracle import ask, compare
-from qlearn import Machine, _cpu, recordings
+from qlearn import Machine, _cpu
 from qlearn.machine import ENGINES
+from qlearn.releases import BOOK
+from recorded import Source, sources
 
 
-def recorded_paths() -> list[tuple[str, int, int]]:
-    keys = [key.split("/") for key in recordings.load("machine")]
-    return [(capability, int(n), int(threads)) for capability, kind, *rest in keys if kind == "paths"
-            for n, threads in [rest]]  # fmt: skip
+def recorded_paths() -> list[tuple[Source, int, int]]:
+    keys = [(source, *key.split("/")) for source in sources("machine") for key in source.arrays]
+    return [(source, int(key[0]), int(key[1])) for source, kind, *key in keys if kind == "paths"]
 
 
-@pytest.mark.parametrize(("capability", "n", "threads"), recorded_paths())
-def test_paths_are_those_that_pytorch_took(capability: str, n: int, threads: int) -> None:
+@pytest.mark.parametrize(("source", "n", "threads"), recorded_paths(), ids=str)
+def test_paths_are_those_that_pytorch_took(source: Source, n: int, threads: int) -> None:
     """The recorded sums of one repeated pair, which change value where the path changes."""
-    recorded = recordings.load("machine")[f"{capability}/paths/{n}/{threads}"]
-    machine = Machine("fbgemm", capability.upper(), threads)
     body = np.zeros(n, bool)
-    for start, stop, is_body in recorded:
+    for start, stop, is_body in source.arrays[f"paths/{n}/{threads}"]:
         body[start:stop] = is_body
-    compare("paths, recorded", machine.in_body(n), body)
+    compare("paths, recorded", source.machine(threads=threads).in_body(n), body)
 
 
 @settings(deadline=None)
@@ -61,7 +60,7 @@ def test_paths_of_known_sizes() -> None:
 
 
 def test_default_is_fixed() -> None:
-    assert Machine.default() == Machine("x86", "AVX512", 1, True)
+    assert Machine.default() == Machine("x86", "AVX512", 1, True, BOOK)
 
 
 WITHOUT = {"avx2", "fma"}

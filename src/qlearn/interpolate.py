@@ -180,7 +180,9 @@ def _neighbors(place: Floats, length: int) -> Neighbors:
     return before, np.minimum(before + 1, length - 1), np.float32(1) - weight, weight
 
 
-def _wanted(x: QTensor, size: Any, scale_factor: Any, least: tuple[int, int]) -> tuple[tuple[int, ...], list[float | None]]:
+def _wanted(
+    x: QTensor, size: Any, scale_factor: Any, least: tuple[int, int]
+) -> tuple[tuple[int, ...], list[float | None]]:
     """The result's height and width, and the scale factors if they were given."""
     if (size is None) == (scale_factor is None):
         raise ValueError(f"size or scale_factor must be given, and not both, got {size!r} and {scale_factor!r}")

@@ -224,7 +224,9 @@ def adaptive_avg_pool2d(x: QTensor, output_size: Lengths, *, machine: Machine | 
         return as_written(x, _quantized(x, quantize_in_int32, inverse_of_sides(kh, kw), s, zero_point=0))
     s = _sums_of_differences(x, spans)
     m = inverse_of_count(np.multiply.outer(kh, kw))
-    body, tail = (partial(_quantized, x, average, m) for average in (in_vectors_of_fbgemm(machine), in_scalars(machine)))
+    body, tail = (
+        partial(_quantized, x, average, m) for average in (in_vectors_of_fbgemm(machine), in_scalars(machine))
+    )
     vectors = x.dtype != "qint32" and machine.capability != "DEFAULT"
     return as_written(x, vectors_first(s, EIGHT if vectors else 0, body, tail))
 

@@ -48,7 +48,7 @@ def sum_of(a: QTensor, b: QTensor, scale: float, zero_point: int, machine: Machi
         raise ValueError("zero_point must be below 127 for XNNPACK's ReLU of qint8, got 127")
     with np.errstate(over="ignore", under="ignore"):
         ratios = np.array([a.q_scale(), b.q_scale()], np.float32) / np.float32(scale)
-    if not machine.has(XNNPACK_GRAPHS) and not (SMALLEST <= ratios.min() and ratios.max() < LARGEST):
+    if not machine.has(XNNPACK_GRAPHS) and not (ratios.min() >= SMALLEST and ratios.max() < LARGEST):
         raise ValueError(
             f"a.q_scale() / scale and b.q_scale() / scale must be in [2**-10, 2**8) for XNNPACK's sums of qint8, got "
             f"{ratios[0]} and {ratios[1]}"
