@@ -216,12 +216,14 @@ def _requantized(
         total = a
     elif w_scale.ndim == 0 and not how.double and kernels == "fbgemm":
         total = fma(b, reciprocal(t), a)
+    elif w_scale.ndim == 0 and not how.double and kernels == "fbgemm_depthwise":
+        total = a + b * reciprocal(t)
     else:
         total = a + b / t
     if how.divide:
-        y = total * t / so if kernels == "fbgemm" else total * (t / so)
+        y = total * t / so if kernels.startswith("fbgemm") else total * (t / so)
     else:
-        y = total * (t / so if kernels == "fbgemm" else t * (real(1) / so))
+        y = total * (t / so if kernels.startswith("fbgemm") else t * (real(1) / so))
     return codes_of(y, zero_point, how, first=False, low=low)
 
 

@@ -222,7 +222,8 @@ def elu(x: QTensor, scale: float, zero_point: int, alpha: float = 1.0, *, machin
     """
     machine, scale, zero_point = _check(x, scale, zero_point, machine)
     factor = _finite("alpha", alpha)
-    sleef, glibc = sleef_expm1f, glibc_expm1f
+    sleef: Function = sleef_expm1f
+    glibc: Function = glibc_expm1f
     if machine.has(ELU_BY_EXP):
         sleef, glibc = less_one(sleef_expf), less_one(glibc_expf)
     body = real_elu(sleef if vectors(machine) else glibc, factor)

@@ -45,7 +45,8 @@ def interpolate(
     - "bilinear": the place p = max(r * (i + 0.5) - 0.5, 0), or i * (length - 1) / (size - 1) if align_corners, lies
       between pixel k = floor(p) and the next (the last stays), with weights v = 1 - w and w = p - k. Two rows are
       weighed along W, v * left + w * right, then along H, v * top + w * bottom; then rint(that - zero_point) +
-      zero_point, each step rounded (in PyTorch 2.13 the zero point goes in before rint). An x of the wanted size, not channels_last, is copied.
+      zero_point, each step rounded (in PyTorch 2.13 the zero point goes in before rint). An x of the wanted size, not
+      channels_last, is copied.
     - "bilinear" of a channels_last x on AVX2 and AVX512, where the compiler has fused products and sums: p = max(fma(r,
       i + 0.5, -0.5), 0), and of each two weighed numbers one product is rounded: fma(v, left, w * right), or in the
       vectors, eight channels each (not of qint32), fma(w, right, v * left).
@@ -91,6 +92,7 @@ def interpolate(
     if same and not last:
         codes = q
     elif mode == "bilinear":
+        machine.check_bodies()
         fused = last and machine.capability != "DEFAULT"
         find = place_aligned if align_corners else place_fused if fused else place
         weighed = partial(_bilinear, x, in_scalars(machine), [_neighbors(find(*axis), axis[0]) for axis in axes])

@@ -41,7 +41,6 @@ class Machine:
 
     Raises:
         ValueError, TypeError: one of them is not among these.
-        NotImplementedError: the capability AVX512 of a release that has kernels of its own for it (1.13, 2.0).
     """
 
     engine: str
@@ -66,15 +65,22 @@ class Machine:
         if not isinstance(self.vnni, bool):
             raise TypeError(f"vnni must be True or False, got {self.vnni!r}")
         object.__setattr__(self, "release", release_of(self.release))
-        if self.capability == "AVX512" and self.has(AVX512_BODIES):
-            raise NotImplementedError(
-                f"capability must be DEFAULT or AVX2 for release {self.release}: its kernels for AVX512, which it takes "
-                "only if told to by ATEN_CPU_CAPABILITY, were not compared"
-            )
 
     def has(self, change: Change) -> bool:
         """Whether a change of ``qlearn.releases`` holds in this release."""
         return change.holds(self.release)
+
+    def check_bodies(self) -> None:
+        """Refuse element-wise kernels made for AVX-512, which PyTorch 1.13 and 2.0 take only if told to.
+
+        Raises:
+            NotImplementedError: capability and release are those.
+        """
+        if self.capability == "AVX512" and self.has(AVX512_BODIES):
+            raise NotImplementedError(
+                f"capability must be DEFAULT or AVX2 for element-wise operators of release {self.release}, whose own "
+                f"kernels for AVX512 were not compared; got {self.capability}"
+            )
 
     @property
     def avx512(self) -> bool:
@@ -158,7 +164,9 @@ class Machine:
 
         Raises:
             ValueError: n is negative.
+            NotImplementedError: as ``check_bodies``.
         """
+        self.check_bodies()
         if n < 0:
             raise ValueError(f"n must not be negative, got {n}")
         cuts = self._cuts(n, row=n)
@@ -190,7 +198,9 @@ class Machine:
 
         Raises:
             ValueError: strides are not as many as the axes of shape, or a length is negative.
+            NotImplementedError: as ``check_bodies``.
         """
+        self.check_bodies()
         shape = tuple(shape)
         if any(length < 0 for length in shape):
             raise ValueError(f"shape must not have negative lengths, got {shape}")

@@ -184,8 +184,9 @@ def onednn_2(
 
     With the inverses float32(1 / x_scale) and float32(1 / scale), divided in float64, 1 / w_scale as well, but in
     float32 per channel, t = (1 / x_scale) * (1 / w_scale) and m = (1 / scale) / t: y = (acc + bias * t) * m, and with
-    accum fma(q - z, accum_scale * (1 / scale), y); relu takes max(y, 0); clamp(rint(y + zero_point)). Source: ideep ``matmul.hpp``, ``conv.hpp`` compute_impl (op_scales,
-    bias_scales).
+    accum fma(q - z, accum_scale * (1 / scale), y); relu takes max(y, 0); clamp(rint(y + zero_point)).
+
+    Source: ideep ``matmul.hpp``, ``conv.hpp`` compute_impl (op_scales, bias_scales).
 
     Args, returns: as ``onednn_vnni``, but w_scale is the weight's own, in a linear layer too.
     """
