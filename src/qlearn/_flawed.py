@@ -12,14 +12,15 @@ import numpy.typing as npt
 
 from qlearn import _in_float64 as float64
 from qlearn import conv as convolution
-from qlearn import requantize, windows
+from qlearn import requantize, windows, xnnpack
 from qlearn.affine import DTYPES, QTensor
 from qlearn.elementwise import BLOCKS, dequantize_fused, dequantize_subtract, multiplier_of_product
 from qlearn.iteration import broadcast_strides
 from qlearn.kernels import kernel_of
 from qlearn.layout import dense_strides, like_channels_last
-from qlearn.linear import w_scales, w_zero_points
+from qlearn.linear import requantize_of, w_scales, w_zero_points
 from qlearn.machine import BODY, TAIL, Machine
+from qlearn.releases import ZERO_POINT_FIRST
 from qlearn.rounding import fma, reciprocal, saturate
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def of(step: Step, inputs: Sequence[Any], machine: Machine) -> tuple[Flawed, Ste
     if step.op in ("mul", "mul_relu"):
         return _product(step, inputs[0], inputs[1])
     if step.op == "quantize":
-        return _quantize(step, np.asarray(inputs[0]))
+        return _quantize(step, np.asarray(inputs[0]), machine)
     return _in_float64(step, inputs, machine)
 
 
@@ -110,7 +111,7 @@ def codes_of(y: Array, zero_point: int, how: Arithmetic, *, first: bool, low: in
 # Linear layers and convolutions
 
 
-def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps]:
+def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps] | None:
     s, weight, relu = step.settings, step.settings["weight"], step.op.endswith("_relu")
     is_linear = step.op.startswith("linear")
     shape = x.shape
@@ -123,10 +124,8 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps]:
     where = (1, 0, 1, 1) if is_linear else tuple(s[name] for name in ("stride", "padding", "dilation", "groups"))
     n = x.ndim - 2
     g = windows.geometry(n, x.shape, weight.shape, *where)
-    kernels = machine.engine
     if is_linear:
-        kernels = "fbgemm" if kernels == "x86" else kernels
-        kernels = kernels.replace("onednn", "onednn_vnni" if machine.avx512 else "onednn_avx2")
+        kernels = requantize_of(machine).__name__
         saturates = not machine.vnni and kernels != "qnnpack"
     else:
         kernel = kernel_of(machine, weight, g)
@@ -168,7 +167,7 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps]:
         ("relu", relu and s["zero_point"]),
     ):
         steps |= {name: (True,)} if there else {}
-    return compute, steps
+    return None if kernels == "onednn_2" else (compute, steps)
 
 
 def _requantized(
@@ -259,9 +258,10 @@ def _sum(step: Step, a: QTensor, b: QTensor, machine: Machine) -> tuple[Flawed, 
     result = dense_strides(shape, channels_last=like_channels_last(a.int_repr()))
     paths = machine.path_map(shape, result, *inputs, block=BLOCKS[a.dtype])
     in_integers = machine.engine == "qnnpack" and a.dtype == "quint8" and a.shape == b.shape
+    in_integers = in_integers or xnnpack.adds(machine, a.dtype)
 
     def compute(how: Arithmetic) -> Array:
-        found = [_sum_on(path, qa, qb, a, b, scale, zero_point, machine.capability, relu, how) for path in (TAIL, BODY)]
+        found = [_sum_on(path, qa, qb, a, b, scale, zero_point, machine, relu, how) for path in (TAIL, BODY)]
         return np.where(paths == BODY, found[BODY], found[TAIL])
 
     def compute_integers(how: Arithmetic) -> Array:
@@ -288,17 +288,19 @@ def _sum_on(
     b: QTensor,
     scale: float,
     zero_point: int,
-    capability: str,
+    machine: Machine,
     relu: bool,
     how: Arithmetic,
 ) -> Array:
     """``qlearn.add`` on one path with steps replaced."""
+    default = machine.capability == "DEFAULT"
+    first = machine.has(ZERO_POINT_FIRST) and (path == TAIL or default)
 
     def real(q: Array, t: QTensor) -> Array:
         s = how.real(t.q_scale())
         if how.double:
             return np.asarray((q.astype(np.float64) - t.q_zero_point()) * s)
-        fused = path == BODY and capability != "DEFAULT"
+        fused = path == BODY and not default
         every = np.arange(256, dtype=np.uint8).view(q.dtype)
         table = (dequantize_fused if fused else dequantize_subtract)(every, np.float32(s), t.q_zero_point())
         return table[np.ascontiguousarray(q).view(np.uint8)]
@@ -307,11 +309,10 @@ def _sum_on(
     x = np.maximum(x, x.dtype.type(0)) if relu else x
     one, so = x.dtype.type(1), x.dtype.type(scale)
     kind = DTYPES[a.dtype]
-    if path == BODY and capability == "DEFAULT" and not (how.double or how.divide or how.order):
+    if path == BODY and first and not (how.double or how.divide or how.order):
         fused_sum = np.asarray(fma(x, reciprocal(scale), zero_point))
         return codes_of(fused_sum, 0, how, first=False, low=np.iinfo(kind).min, kind=kind)
     y = x / so if how.divide else x * (one / so)
-    first = path == TAIL or capability == "DEFAULT"
     return codes_of(y, zero_point, how, first=first, low=np.iinfo(kind).min, kind=kind)
 
 
@@ -338,21 +339,21 @@ def _product(step: Step, a: QTensor, b: QTensor) -> tuple[Flawed, Steps] | None:
     return compute, COMMON | {"fixed_point": ("gemmlowp", "single")} | relu
 
 
-def _quantize(step: Step, x: Array) -> tuple[Flawed, Steps] | None:
+def _quantize(step: Step, x: Array, machine: Machine) -> tuple[Flawed, Steps] | None:
     scale, zero_point, dtype = (step.settings[name] for name in ("scale", "zero_point", "dtype"))
     if dtype == "qint32":
         return None
-    kind = DTYPES[dtype]
+    kind, first = DTYPES[dtype], machine.has(ZERO_POINT_FIRST)
 
     def compute(how: Arithmetic) -> Array:
         low = np.iinfo(kind).min
-        if how.fused and not (how.double or how.divide or how.order):
+        if first and how.fused and not (how.double or how.divide or how.order):
             return codes_of(np.asarray(fma(x, reciprocal(scale), zero_point)), 0, how, first=False, low=low, kind=kind)
         real, so = x.astype(how.real), how.real(scale)
         y = real / so if how.divide else real * (how.real(1) / so)
-        return codes_of(y, zero_point, how, first=True, low=low, kind=kind)
+        return codes_of(y, zero_point, how, first=first, low=low, kind=kind)
 
-    return compute, COMMON | {"fused": (False,)}
+    return compute, COMMON | ({"fused": (False,)} if first else {})
 
 
 def _in_float64(step: Step, inputs: Sequence[Any], machine: Machine) -> tuple[Flawed, Steps] | None:

@@ -100,7 +100,7 @@ def _linear(
             seen, w = even_halves(seen, 2), even_halves(w, 1)
         acc = to_int32(acc) - saturation_loss(seen, w)
     parameters = real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point
-    out = requantize.together(_requantize(machine), *parameters, relu=relu)(acc)
+    out = requantize.together(requantize_of(machine), *parameters, relu=relu)(acc)
     return QTensor.of_new(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
 
 
@@ -118,7 +118,8 @@ def _factor(weight: QTensor, largest: int) -> Factor:
     return factor(centered_weight(weight).T[None], largest)  # (1, K, M)
 
 
-def _requantize(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
+def requantize_of(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
+    """The function of ``qlearn.requantize`` that a linear layer takes on a machine."""
     if machine.engine == "onednn":
         if machine.has(ONEDNN_SCALES_IN_ONE):
             return requantize.onednn_2

@@ -20,6 +20,7 @@ from qlearn._flawed import Arithmetic
 from qlearn.affine import QTensor
 from qlearn.layout import dense_strides, laid_out
 from qlearn.machine import CAPABILITIES, ENGINES, Machine
+from qlearn.releases import HISTORY, RELEASES
 
 if TYPE_CHECKING:
     from qlearn.network import Step
@@ -188,6 +189,13 @@ def _machines(step: Step, inputs: Sequence[Any], machine: Machine) -> Iterator[M
         if capability != machine.capability:
             words = f"the kernels for {capability}, where those for {machine.capability} run"
             yield from on(Mistake(f"capability {capability}", words), replace(machine, capability=capability))
+    seen: list[Array] = []
+    for release in _others(machine.release):
+        words = f"the arithmetic of PyTorch {release}, where that of {machine.release} is meant"
+        for made, make in on(Mistake(f"release {release}", words), replace(machine, release=release)):
+            if not any(np.array_equal(make(), other) for other in seen):
+                seen.append(make())
+                yield made, make
     if machine.threads > 1:
         words = f"one thread, where {machine.threads} cut the tensor, each with a tail of its own"
         yield from on(Mistake("one thread", words), replace(machine, threads=1))
@@ -212,6 +220,15 @@ def _machines(step: Step, inputs: Sequence[Any], machine: Machine) -> Iterator[M
             if any(o.strides != x.strides for o, x in zip(other, inputs, strict=True)):
                 words = f"the path of {name} tensors, where these lie otherwise in memory"
                 yield from on(Mistake(f"{name} path", words), machine, *other)
+
+
+def _others(release: str) -> list[str]:
+    """Releases of another arithmetic, the newest of each, newest first."""
+    newest: dict[tuple[bool, ...], str] = {}
+    for other in RELEASES:
+        newest[tuple(change.holds(other) for change in HISTORY)] = other
+    newest.pop(tuple(change.holds(release) for change in HISTORY))
+    return sorted(newest.values(), key=RELEASES.index, reverse=True)
 
 
 ELEMENTWISE = ("add", "add_relu", "mul", "mul_relu", "hardswish", "hardsigmoid", "leaky_relu", "sigmoid", "tanh", "elu")
