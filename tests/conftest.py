@@ -64,6 +64,11 @@ def _available(request: pytest.FixtureRequest, unavailable: Callable[[str], str 
     return str(request.param)
 
 
+def shared(config: pytest.Config) -> bool:
+    """Whether this is one of the processes that share the tests, or the one that hands them out."""
+    return bool(config.getoption("numprocesses", None)) or hasattr(config, "workerinput")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip the tests that ask PyTorch where its arithmetic is another one; where tests are shared, say in which group.
 
@@ -73,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("torch"):
                 item.add_marker(pytest.mark.skip(reason=reason))
-    if not config.pluginmanager.hasplugin("xdist"):
+    if not shared(config):
         return
     groups = {item: "book" if "built_book" in getattr(item, "fixturenames", ()) else item.path.stem for item in items}
     for item, group in groups.items():
@@ -83,8 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start PyTorch's processes while the first tests run; where tests are shared, those that are asked start alone."""
-    shared = session.config.getoption("numprocesses", None) or hasattr(session.config, "workerinput")
-    if shared or session.config.option.collectonly:
+    if shared(session.config) or session.config.option.collectonly:
         return
     if any(item.get_closest_marker("torch") for item in session.items):
         oracle.start()
@@ -99,7 +103,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Add up what the processes have counted."""
-    for counter, counts in zip((oracle.COMPARED, oracle.DIFFERING), node.workeroutput["counted"], strict=True):
+    counted = getattr(node, "workeroutput", {}).get("counted", [{}, {}])  # none of a process that crashed
+    for counter, counts in zip((oracle.COMPARED, oracle.DIFFERING), counted, strict=True):
         counter.update(counts)
 
 
