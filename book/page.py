@@ -14,7 +14,7 @@ import numpy as np
 from IPython.display import HTML, Javascript, display
 from myst_nb import glue as _glue
 
-from qlearn import _cpu
+from qlearn import Machine, _cpu
 
 if not _cpu.is_x86():
     print("This computer is no x86-64: where a cell asks PyTorch, it shows other numbers or an error. The built page")
@@ -109,6 +109,18 @@ def glue(**values: Any) -> None:
     for name, value in values.items():
         _glue(name, value, display=False)
     display(Javascript(f"({IN_NOTEBOOK})({json.dumps({name: str(value) for name, value in values.items()})})"))
+
+
+def running(engine: str) -> Machine | None:
+    """What the running PyTorch uses with an engine, which is set; None where some of its kernels are not known."""
+    import torch
+
+    torch.backends.quantized.engine = engine
+    with warnings.catch_warnings(action="error"):
+        try:
+            return Machine.from_torch()
+        except UserWarning:
+            return None
 
 
 def dots(cells: np.ndarray) -> str:
