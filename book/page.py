@@ -14,6 +14,12 @@ import numpy as np
 from IPython.display import HTML, Javascript, display
 from myst_nb import glue as _glue
 
+from qlearn import _cpu
+
+if not _cpu.is_x86():
+    print("This computer is no x86-64: where a cell asks PyTorch, it shows other numbers or an error. The built page")
+    print("shows what was recorded on x86-64; Binder runs on one.")
+
 # Told once, in the first chapter: PyTorch is going to remove its quantized tensors.
 warnings.filterwarnings("ignore", message=".*quantized tensor.*deprecated")
 

@@ -7,7 +7,6 @@ import numpy as np
 
 import operators
 import oracle
-from qlearn import Machine
 
 SIZES = (*range(1, 201), *(64 * k + d for k in (4, 5, 16, 33) for d in (-1, 0, 1)))
 SPLITS = tuple(32768 * k + d for k in (1, 2, 3) for d in (-1, 0, 1, 37, 64))
@@ -24,9 +23,8 @@ def sweep(name: str, engine: str, capability: str, seed: int, draws: list[dict[s
         options = dict(draw)
         threads = options.pop("threads", 1)
         torch.set_num_threads(threads)
-        n, wrong, words = operators.compare(
-            operator, operator.draw(rng, **options), Machine(engine, capability, threads)
-        )
+        machine = oracle.running(engine, capability, threads)
+        n, wrong, words = operators.compare(operator, operator.draw(rng, **options), machine)
         compared, differing, first = compared + n, differing + wrong, first or words
     return compared, differing, first
 
@@ -40,3 +38,18 @@ def assert_equal(name: str, engine: str, capability: str, rng: Any, draws: list[
     oracle.DIFFERING[name] += differing
     assert differing == 0, f"{name} {engine} {capability}, seed {seed}: {first}"
     assert compared > 0
+
+
+def several(engine: str, capability: str, asked: list[tuple[str, operators.Case]]) -> tuple[int, int, str]:
+    """As ``sweep``, of given cases, each with the name of its operator."""
+    machine = oracle.running(engine, capability)
+    found = [operators.compare(operators.OPERATORS[name], case, machine) for name, case in asked]
+    return sum(n for n, *_ in found), sum(n for _, n, _ in found), "; ".join(words for *_, words in found if words)
+
+
+def assert_cases(engine: str, capability: str, asked: list[tuple[str, operators.Case]]) -> None:
+    """Ask for all of them at once; count, and fail at the first difference."""
+    for name in sorted({name for name, _ in asked}):
+        own = [case for case in asked if case[0] == name]
+        n, differing, words = oracle.ask(capability, several, engine, capability, own, engine=engine, elementwise=True)
+        oracle.compare(name, np.full(n, differing), np.zeros(n, int), words)

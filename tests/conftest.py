@@ -1,5 +1,10 @@
-"""Fixtures: a fresh seed for each test, a capability of PyTorch; and the count of compared values in the summary."""
+"""Fixtures: a fresh seed for each test, a capability of PyTorch; and the count of compared values in the summary.
 
+``pytest -n 2 --dist loadgroup`` shares the tests among two processes: the tests of a file stay together, and those of
+the built book, which come first.
+"""
+
+import importlib.util
 import os
 import re
 import secrets
@@ -10,15 +15,25 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser
 
 import book
 import oracle
-from browser import chromium
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+SHOWN = [name for name in ("anywidget", "playwright") if importlib.util.find_spec(name) is None]  # what is lacking
+collect_ignore_glob = ["test_lab.py", "test_pages.py", "test_recordings.py", "test_widget_*.py"] if SHOWN else []
+
+
+def pytest_report_header() -> str | None:
+    """Say which tests are left out."""
+    return f"without {' and '.join(SHOWN)}: {', '.join(collect_ignore_glob)} are left out" if SHOWN else None
 
 
 @pytest.fixture
@@ -26,7 +41,7 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers of a new seed each run; QLEARN_SEED=<seed> repeats it."""
     seed = int(os.environ.get("QLEARN_SEED") or secrets.randbits(32))
     request.node.user_properties.append(("seed", seed))
-    print(f"to repeat: QLEARN_SEED={seed} pytest '{request.node.nodeid}'")
+    print(f"to repeat: QLEARN_SEED={seed} pytest '{request.node.nodeid.partition('@')[0]}'")
     return np.random.default_rng(seed)
 
 
@@ -49,10 +64,43 @@ def _available(request: pytest.FixtureRequest, unavailable: Callable[[str], str 
     return str(request.param)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests that ask PyTorch where its arithmetic is another one; where tests are shared, say in which group.
+
+    The book's group is the longest, and goes first.
+    """
+    if reason := oracle.elsewhere():
+        for item in items:
+            if item.get_closest_marker("torch"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    groups = {item: "book" if "built_book" in getattr(item, "fixturenames", ()) else item.path.stem for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: groups[item] != "book")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start PyTorch's processes while the first tests run."""
-    if any(item.get_closest_marker("torch") for item in session.items) and not session.config.option.collectonly:
+    """Start PyTorch's processes while the first tests run; where tests are shared, those that are asked start alone."""
+    shared = session.config.getoption("numprocesses", None) or hasattr(session.config, "workerinput")
+    if shared or session.config.option.collectonly:
+        return
+    if any(item.get_closest_marker("torch") for item in session.items):
         oracle.start()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes: hand over what it has counted."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["counted"] = [dict(oracle.COMPARED), dict(oracle.DIFFERING)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up what the processes have counted."""
+    for counter, counts in zip((oracle.COMPARED, oracle.DIFFERING), node.workeroutput["counted"], strict=True):
+        counter.update(counts)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -75,8 +123,10 @@ def built_book() -> str:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
     """A headless Chromium."""
+    from browser import chromium
+
     with chromium() as running:
         yield running
 

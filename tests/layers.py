@@ -1,17 +1,20 @@
 """Linear layers and convolutions compared with PyTorch: whose arithmetic is asked, every integer and where it lies."""
 
+from functools import cache
 from typing import Any
 
 import pytest
 
+import oracle
 from drawn_layers import Layer, answer, torch_answer
 from oracle import ask, compare, cpu_flags, unavailable
-from qlearn import Machine, recordings
+from qlearn import Machine, _cpu
 from qlearn.machine import ENGINES
 
 __all__ = ["ENGINES"]
 
-VNNI = "avx512_vnni" in cpu_flags()
+ONEDNN = _cpu.onednn({flag.replace("_", "") for flag in cpu_flags()})
+VNNI = ONEDNN == "VNNI"
 
 
 def torch_answers(layers: list[Layer]) -> list[Any]:
@@ -26,32 +29,20 @@ def torch_answers(layers: list[Layer]) -> list[Any]:
     return found
 
 
+@cache
 def machine_of(engine: str, capability: str = "DEFAULT", threads: int = 1, cpu: str = "") -> Machine:
-    """The machine that runs the tests, or the lesser one that ``oracle.ask`` makes of it."""
-    if cpu:
-        return Machine(engine, cpu, threads, vnni=False)
-    named = "AVX512" if "avx512f" in cpu_flags() and not VNNI else capability
-    return Machine(engine, named, threads, vnni=VNNI)
+    """What ``Machine.from_torch`` says where ``oracle.ask`` asks."""
+    found = ask(capability, oracle.machine, engine=engine, threads=threads, cpu=cpu)
+    assert isinstance(found, Machine)
+    return found
 
 
 def need(engine: str, cpu: str = "") -> None:
     """Skip where this CPU cannot be asked, or where qlearn does not know its kernels."""
     if cpu and unavailable(cpu):
         pytest.skip(f"{unavailable(cpu)}")
-    if not cpu and engine == "onednn" and "avx_vnni" in cpu_flags() and "avx512f" not in cpu_flags():
-        pytest.skip("oneDNN's kernels for AVX-VNNI are not modelled")
-
-
-def machines_to_draw_for(engine: str, cpu: str = "") -> tuple[Machine, ...]:
-    """On which a drawn convolution must be sound.
-
-    FBGEMM's kernel for small groups goes by the real CPU, whatever it is told: such shapes are not drawn where it is
-    told something, but on a CPU with AVX2 alone.
-    """
-    machines = (machine_of(engine, cpu=cpu),)
-    if engine == "fbgemm" and cpu and "avx512f" in cpu_flags():
-        machines = (*machines, machine_of(engine), machine_of(engine, cpu="AVX512"))
-    return machines
+    if not cpu and engine == "onednn" and ONEDNN not in _cpu.LEVELS:
+        pytest.skip(f"oneDNN's kernels with {ONEDNN} are not modelled")
 
 
 def same_layers(layers: list[Layer], engine: str, capability: str = "DEFAULT", threads: int = 1, cpu: str = "") -> None:
@@ -71,9 +62,3 @@ def differing(layers: list[Layer], theirs: list[Any], machine: Machine) -> int:
     """How many integers differ from PyTorch's answers."""
     pairs = zip(layers, theirs, strict=True)
     return sum(int((answer(layer, machine).int_repr() != codes).sum()) for layer, (codes, _) in pairs)
-
-
-def recorded_machine(name: str, capability: str, engine: str) -> Machine:
-    """The machine on which PyTorch's outputs were recorded."""
-    source = recordings.sources(name)[capability]
-    return Machine(engine, source["capability"], 1, source["vnni"], source["torch"])

@@ -7,6 +7,7 @@ top of a module, so that they can be sent; they return NumPy arrays.
 
 import ctypes
 import functools
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -17,13 +18,16 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from qlearn import Machine, _cpu
+from qlearn.releases import BOOK, release_of
 from strategies import arranged
 
+RELEASE = release_of(importlib.metadata.version("torch")) if importlib.util.find_spec("torch") else BOOK
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}
 LESSER = {  # what makes FBGEMM and oneDNN use no more of the CPU
@@ -37,6 +41,8 @@ DIFFERING: Counter[str] = Counter()  # operator -> how many of them differ
 
 def unavailable(capability: str) -> str | None:
     """Why PyTorch cannot be asked with this capability here, or None. One that the CPU lacks must never run."""
+    if reason := elsewhere():
+        return reason
     if importlib.util.find_spec("torch") is None:
         return "torch is not installed"
     if FLAGS[capability] not in cpu_flags():
@@ -44,10 +50,20 @@ def unavailable(capability: str) -> str | None:
     return None
 
 
+def elsewhere() -> str | None:
+    """Why PyTorch here is not asked at all, or None."""
+    return None if _cpu.is_x86() else f"PyTorch's arithmetic here is not x86-64's, but that of {platform.machine()}"
+
+
+def running(engine: str, capability: str, threads: int = 1, vnni: bool = True) -> Machine:
+    """The machine whose answers ``ask`` gives: of the release that is installed."""
+    return Machine(engine, capability.upper(), threads, vnni, RELEASE)
+
+
 @functools.cache
 def cpu_flags() -> frozenset[str]:
-    """What the CPU can do, from /proc/cpuinfo (Linux)."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    """What the CPU can do, from /proc/cpuinfo; nothing where Linux does not say it."""
+    lines = _cpu.CPUINFO.read_text().splitlines() if _cpu.CPUINFO.exists() else []
     return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
 
 
@@ -76,6 +92,8 @@ def dispatch_unavailable(capability: str) -> str | None:
 @functools.cache
 def other_library() -> str | None:
     """Why the C library's expm1f and tanhf are not those that ``qlearn.exponential`` has, or None."""
+    if not sys.platform.startswith("linux"):
+        return f"expm1f and tanhf are those of glibc 2.36, and this is {platform.system()}"
     expm1f = ctypes.CDLL("libm.so.6").expm1f
     expm1f.argtypes, expm1f.restype = [ctypes.c_float], ctypes.c_float
     if expm1f(1.0) == float(np.float32(1.7182817)):  # rounded correctly: 1.7182819
@@ -99,7 +117,7 @@ def ask(
     elementwise: bool = False,
     cpu: str = "",
 ) -> Any:
-    """Call function(*args) where PyTorch runs with this capability, engine and number of threads.
+    """Call function(*args) where PyTorch runs with this capability, engine and number of threads; skip where it cannot.
 
     ``elementwise`` says that it calls only what needs no AVX-512 kernel: see ``dispatch_unavailable``. ``cpu``, of
     LESSER, makes FBGEMM and oneDNN, but not PyTorch's own kernels, use no more of the CPU than that.
@@ -130,7 +148,7 @@ def _pool(capability: str, elementwise: bool = False, cpu: str = "") -> ProcessP
         return _pool(capability)
     reason = dispatch_unavailable(capability) if elementwise else unavailable(capability) or (cpu and unavailable(cpu))
     if reason:
-        raise RuntimeError(f"refused to run PyTorch with {capability}: {reason}")
+        pytest.skip(f"PyTorch is not asked with {capability}: {reason}")
     return ProcessPoolExecutor(1, get_context("spawn"), initializer=_start, initargs=(capability, cpu))
 
 

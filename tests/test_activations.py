@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 
 import qlearn
-from conformance import SIZES, SPLITS, assert_equal, operators
-from oracle import ask, compare, other_library
-from qlearn import Machine, QTensor, activations, elementwise, exponential, qnnpack_tables, recordings, rounding
+from conformance import SIZES, SPLITS, assert_cases, assert_equal, operators
+from oracle import ask, compare, other_library, running
+from qlearn import Machine, QTensor, activations, elementwise, exponential, qnnpack_tables, quantize, rounding
 from qlearn.affine import DTYPES
 from qlearn.machine import BODY, ENGINES, TAIL
+from qlearn.releases import ZERO_POINT_FIRST
+from recorded import Source, each, two
 from strategies import EXTREME, not_numbers
 
 NAMES = ("relu6", "clamp", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "sigmoid", "tanh", "elu")
@@ -26,7 +28,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "tanh": (),
     "elu": (0.1, 3, 0.1),
 }
-RECORDED = recordings.load("activations")
 CODES = np.arange(256, dtype=np.uint8)
 X = QTensor(CODES.reshape(4, 64), 0.05, 3, "quint8")
 QNNPACK = Machine("qnnpack", "AVX2", 1)
@@ -59,92 +60,105 @@ def test_live(dispatch: str, engine: str, name: str, rng: np.random.Generator) -
 def test_extreme_scales(dispatch: str, engine: str, name: str, rng: np.random.Generator) -> None:
     """Scales that overflow, or whose inverse does: infinities and NaN on every path."""
     skip_other_library(name)
+    asked = []
     for dtype in ("quint8", "qint8", "qint32"):
         for scale in EXTREME:
             for zero_point in (0, 3, 100):
-                codes = operators.codes(rng, 100, dtype)
-                operand = operators.Operand(codes, (100,), (1,), scale, zero_point)
+                operand = operators.Operand(operators.codes(rng, 100, dtype), (100,), (1,), scale, zero_point)
                 args = tuple(float(rng.choice(EXTREME)) if a == 0.1 else a for a in ARGUMENTS[name])
-                n, differing, words = ask(
-                    dispatch, both, name, operators.Case((operand,), args), Machine(engine, dispatch, 1),
-                    engine=engine, elementwise=True,
-                )  # fmt: skip
-                compare(name, np.full(n, differing), np.zeros(n, int), words)
-
-
-def both(name: str, case: Any, machine: Machine) -> tuple[int, int, str]:
-    """operators.compare in PyTorch's process."""
-    return operators.compare(operators.OPERATORS[name], case, machine)
+                asked.append((name, operators.Case((operand,), args)))
+    assert_cases(engine, dispatch, asked)
 
 
 # Recorded, and each step
 
 
-def recorded(name: str, capability: str, i: int, path: str, engine: str = "fbgemm") -> tuple[Any, Any]:
+def recorded(name: str, source: Source, i: int, path: str, engine: str = "fbgemm") -> tuple[Any, Any]:
     """qlearn's and PyTorch's codes of case i, in the body, in the tail, or on qnnpack."""
-    kind, scale, zero_point, *args = RECORDED[f"{capability}/cases/{name}"][i].tolist()
+    r = source.arrays
+    kind, scale, zero_point, *args = r[f"cases/{name}"][i].tolist()
     dtype = ("quint8", "qint8", "qint32")[int(kind)]
-    codes = RECORDED[f"{capability}/qint32"] if dtype == "qint32" else CODES.view(DTYPES[dtype])
+    codes = r["qint32"] if dtype == "qint32" else CODES.view(DTYPES[dtype])
     if len(args) > 1 and name != "clamp":
         where = 2 if name == "leaky_relu" else 1
         args[where] = int(args[where])
     short = codes.size if path == "body" else 15 if dtype == "qint32" else 63
-    machine = Machine(engine, capability.upper(), 1)
+    machine = source.machine(engine)
     parts = [QTensor(codes[k : k + short], scale, int(zero_point), dtype) for k in range(0, codes.size, short)]
     ours = [getattr(qlearn, name)(part, *args, machine=machine).int_repr() for part in parts]
-    where = f"qnnpack/{name}/{i}" if engine == "qnnpack" else f"{name}/{i}/{path}"
-    return np.concatenate(ours), RECORDED[f"{capability}/{where}"]
+    return np.concatenate(ours), r[f"qnnpack/{name}/{i}" if engine == "qnnpack" else f"{name}/{i}/{path}"]
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"relu6", "hardtanh"}))
-@pytest.mark.parametrize("capability", recordings.sources("activations"))
-def test_recorded(capability: str, name: str) -> None:
-    for i in range(len(RECORDED[f"{capability}/cases/{name}"])):
+@each("activations")
+def test_recorded(source: Source, name: str) -> None:
+    for i in range(len(source.arrays[f"cases/{name}"])):
         for path in ("body", "tail"):
-            compare(f"{name}, recorded", *recorded(name, capability, i, path), f"{i} {path}")
-        if f"{capability}/qnnpack/{name}/{i}" in RECORDED:
-            compare(f"{name}, recorded", *recorded(name, capability, i, "body", "qnnpack"), f"{i} qnnpack")
+            compare(f"{name}, recorded", *recorded(name, source, i, path), f"{i} {path}")
+        if f"qnnpack/{name}/{i}" in source.arrays:
+            compare(f"{name}, recorded", *recorded(name, source, i, "body", "qnnpack"), f"{i} qnnpack")
 
 
-def shows(name: str, capability: str, path: str, engine: str = "fbgemm", dtypes: Any = (0, 1, 2)) -> bool:
+def shows(name: str, source: Source, path: str, engine: str = "fbgemm", dtypes: Any = (0, 1, 2)) -> bool:
     """Whether a recorded case of some dtype differs."""
-    cases = RECORDED[f"{capability}/cases/{name}"][:, 0].tolist()
+    cases = source.arrays[f"cases/{name}"][:, 0].tolist()
     of = [i for i, dtype in enumerate(cases) if dtype in dtypes]
-    of = [i for i in of if engine == "fbgemm" or f"{capability}/qnnpack/{name}/{i}" in RECORDED]
-    return any((np.not_equal(*recorded(name, capability, i, path, engine))).any() for i in of)
+    of = [i for i in of if engine == "fbgemm" or f"qnnpack/{name}/{i}" in source.arrays]
+    return any((np.not_equal(*recorded(name, source, i, path, engine))).any() for i in of)
 
 
 COMPUTING = ("hardswish", "hardsigmoid", "leaky_relu", "sigmoid", "tanh", "elu")
 POWER_OF_TWO = ("hardsigmoid", "tanh")  # their result's scale: its product with a number is exact, fused or not
-STEPS = [
-    ("avx2", "body", "dequantize", elementwise.dequantize_subtract, {"sigmoid"}),
-    ("avx2", "body", "quantize", elementwise.quantize_add_then_round, set()),
-    ("avx2", "body", "quantize", rounding.fma_then_round, set()),
-    ("avx2", "tail", "dequantize", elementwise.dequantize_fused, set()),
-    ("avx2", "tail", "quantize", elementwise.quantize_round_then_add, set()),
-    ("avx2", "tail", "quantize", rounding.fma_then_round, set(POWER_OF_TWO)),
-    ("default", "body", "quantize", elementwise.quantize_add_then_round, set(POWER_OF_TWO)),
-    ("default", "body", "quantize", elementwise.quantize_round_then_add, set()),
-    ("default", "body", "dequantize", elementwise.dequantize_fused, set()),
-]
+
+
+def wrong_steps() -> list[tuple[Source, str, str, Any, tuple[str, ...]]]:
+    """Whose answers, path, which of both steps, a wrong form of it, and where it gives the same codes."""
+    sub, fused = elementwise.dequantize_subtract, elementwise.dequantize_fused
+    before, before_fused, after = quantize.add_first, rounding.fma_then_round, quantize.in_vectors
+    found: list[tuple[Source, str, str, Any, tuple[str, ...]]] = []
+    for source in two("activations", "avx2"):
+        found += [(source, "body", "dequantize", sub, ("sigmoid",)), (source, "tail", "dequantize", fused, ())]
+        found += [(source, "body", "quantize", wrong, ()) for wrong in (before, before_fused)]
+        if first_in(source):
+            found += [(source, "tail", "quantize", after, ()), (source, "tail", "quantize", before_fused, POWER_OF_TWO)]
+        else:
+            found += [(source, "tail", "quantize", wrong, ()) for wrong in (before, before_fused)]
+    for source in two("activations", "default"):
+        found += [(source, "body", "dequantize", fused, ())]
+        if first_in(source):
+            found += [(source, "body", "quantize", before, POWER_OF_TWO), (source, "body", "quantize", after, ())]
+        else:
+            found += [(source, "body", "quantize", wrong, ()) for wrong in (before, before_fused)]
+    return found
+
+
+def first_in(source: Source) -> bool:
+    """Whether the release adds the zero point before it rounds."""
+    return source.machine().has(ZERO_POINT_FIRST)
 
 
 @pytest.mark.parametrize("name", COMPUTING)
-@pytest.mark.parametrize(("capability", "path", "step", "wrong", "same"), STEPS)
+@pytest.mark.parametrize(("source", "path", "step", "wrong", "same"), wrong_steps())
 def test_steps_of_add_are_needed(
-    name: str, capability: str, path: str, step: str, wrong: Any, same: set[str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    source: Source,
+    path: str,
+    step: str,
+    wrong: Any,
+    same: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Recorded 8-bit answers tell other ways to dequantize and quantize from the right one, except in ``same``."""
     true = activations.steps
 
-    def steps(dtype: str, capability: str, p: int) -> Any:
-        dequantize, quantize = true(dtype, capability, p)
+    def steps(dtype: str, machine: Machine, p: int) -> Any:
+        dequantize, quantize = true(dtype, machine, p)
         if p != (BODY if path == "body" else TAIL):
             return dequantize, quantize
         return (wrong, quantize) if step == "dequantize" else (dequantize, wrong)
 
     monkeypatch.setattr(activations, "steps", steps)
-    assert shows(name, capability, path, dtypes=(0, 1)) == (name not in same)
+    assert shows(name, source, path, dtypes=(0, 1)) == (name not in same)
 
 
 f = np.float32
@@ -156,11 +170,6 @@ def relu6_of(x: Any) -> Any:
 
 
 WRONG: list[tuple[str, str, str, str, Any]] = [
-    ("clamp", "avx2", "body", "quantize_add_then_round", elementwise.quantize_round_then_add),
-    ("clamp", "avx2", "body", "quantize_add_then_round", rounding.fma_then_round),
-    ("clamp", "avx2", "body", "quantize_add_then_round", lambda x, inverse, z: np.rint(x / (f(1) / inverse) + f(z))),
-    ("clamp", "avx2", "body", "code_of", lambda real, x: np.uint8(np.clip(
-        np.rint(round(float(real), 4) / x.q_scale() + x.q_zero_point()), 0, 255))),
     ("hardswish", "avx2", "body", "inverse_by_double", rounding.reciprocal),
     ("hardswish", "avx2", "body", "real_hardswish", lambda x: x * relu6_of(x + f(3)) * f(1 / 6)),
     ("hardswish", "avx2", "body", "real_hardswish", lambda x: x * (relu6_of(x + f(3)) / f(6))),
@@ -169,7 +178,7 @@ WRONG: list[tuple[str, str, str, str, Any]] = [
     ("hardsigmoid", "avx2", "body", "real_hardsigmoid", lambda x: relu6_of(x + f(3)) * f(1 / 6)),
     ("hardsigmoid", "avx2", "tail", "real_hardsigmoid", lambda x: relu6_of(x + f(3)) * f(1 / 6)),
     ("leaky_relu", "avx2", "body", "real_leaky_relu", lambda slope: lambda x: np.where(
-        x > 0, x, (x * np.float64(round(float(slope), 4))).astype(f))),
+        x > 0, x, (x.astype(np.float64) * round(float(slope), 4)).astype(f))),
     ("sigmoid", "avx2", "body", "inverse_by_double", rounding.reciprocal),
     ("sigmoid", "avx2", "body", "dequantize_float", elementwise.dequantize_fused),
     ("sigmoid", "avx2", "body", "sleef_expf", exponential.glibc_expf),
@@ -189,13 +198,75 @@ WRONG: list[tuple[str, str, str, str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "capability", "path", "step", "wrong"), WRONG)
+OF_WRONG = [(source, name, *rest) for name, where, *rest in WRONG for source in two("activations", where)]
+
+
+@pytest.mark.parametrize(("source", "name", "path", "step", "wrong"), OF_WRONG)
 def test_step_is_needed(
-    name: str, capability: str, path: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+    source: Source, name: str, path: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyTorch's recorded answers tell each wrong step from the right one."""
     monkeypatch.setattr(activations, step, wrong)
-    assert shows(name, capability, path)
+    assert shows(name, source, path)
+
+
+def wrong_bounds(zero_point_first: bool) -> dict[str, tuple[str, Any]]:
+    """A step of the bounds of clamp, and a wrong form of it."""
+
+    def at_its_place(y: Any, z: Any) -> Any:
+        return np.rint(y + z) if zero_point_first else np.rint(y) + z
+
+    def divide(x: Any, inverse: Any, z: Any) -> Any:
+        return at_its_place(x / (f(1) / inverse), f(z))
+
+    def rounded(real: Any, x: QTensor, machine: Machine) -> Any:
+        return np.uint8(np.clip(at_its_place(round(float(real), 4) / x.q_scale(), x.q_zero_point()), 0, 255))
+
+    moved = quantize.in_vectors if zero_point_first else quantize.add_first
+    return {
+        "zero point moved": ("in_scalars", lambda machine: moved),
+        "in one step": ("in_scalars", lambda machine: rounding.fma_then_round),
+        "divide": ("in_scalars", lambda machine: divide),
+        "rounded bounds": ("code_of", rounded),
+    }
+
+
+@pytest.mark.parametrize("source", two("activations", "avx2"), ids=str)
+@pytest.mark.parametrize("form", ["zero point moved", "rounded bounds"])
+def test_step_of_bounds_is_needed(source: Source, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of clamp, whose bounds are quantized as in a tail."""
+    monkeypatch.setattr(activations, *wrong_bounds(first_in(source))[form])
+    assert shows("clamp", source, "body")
+
+
+BOUNDS = (  # scale, zero point, min and max: a tie at an odd zero point; where a product is a tie and a quotient is not
+    (0.5, 3, (0.25, 60.0)),
+    (0.00214854861, 0, (0.0, 0.273939937)),
+    (0.1, 57, (-4.85, -4.45)),
+    (0.0235, 3, (0.0, 6.0)),
+)
+
+
+def clamped(scale: float, zero_point: int, bounds: tuple[float, float]) -> Any:
+    """PyTorch's codes of every code."""
+    import torch
+
+    x = torch._make_per_tensor_quantized_tensor(torch.arange(256, dtype=torch.uint8), scale, zero_point)
+    return torch.ops.quantized.clamp(x, *bounds).int_repr().numpy()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("form", ["", *wrong_bounds(False)])
+def test_bounds(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that tell each wrong form from that of the running release."""
+    machine, differ = running("x86", "AVX2"), 0
+    if form:
+        monkeypatch.setattr(activations, *wrong_bounds(machine.has(ZERO_POINT_FIRST))[form])
+    for scale, zero_point, bounds in BOUNDS:
+        theirs = ask("AVX2", clamped, scale, zero_point, bounds, elementwise=True)
+        ours = qlearn.clamp(QTensor(CODES, scale, zero_point, "quint8"), *bounds, machine=machine)
+        differ += int((ours.int_repr() != theirs).sum())
+    assert (differ > 0) == bool(form)
 
 
 WRONG_TABLES: list[tuple[str, str, Any]] = [
@@ -211,18 +282,22 @@ WRONG_TABLES: list[tuple[str, str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("source", two("activations", "avx2"), ids=str)
 @pytest.mark.parametrize(("name", "step", "wrong"), WRONG_TABLES)
-def test_step_of_qnnpack_is_needed(name: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_of_qnnpack_is_needed(
+    source: Source, name: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same of the tables of the engine qnnpack."""
     monkeypatch.setattr(qnnpack_tables, step, wrong)
-    assert shows(name, "avx2", "body", "qnnpack", dtypes=(0,))
+    assert shows(name, source, "body", "qnnpack", dtypes=(0,))
 
 
+@pytest.mark.parametrize("source", two("activations", "avx2"), ids=str)
 @pytest.mark.parametrize("name", ["hardswish", "elu", "leaky_relu", "sigmoid"])
-def test_equal_codes_at_two_places(name: str) -> None:
+def test_equal_codes_at_two_places(source: Source, name: str) -> None:
     """PyTorch gives one code two results, in the body and in the tail, as recorded."""
-    r = RECORDED
-    assert any((r[f"avx2/{name}/{i}/body"] != r[f"avx2/{name}/{i}/tail"]).any() for i in range(2))
+    r = source.arrays
+    assert any((r[f"{name}/{i}/body"] != r[f"{name}/{i}/tail"]).any() for i in range(2))
 
 
 def test_clamp_of_qnnpack_in_channels_last() -> None:

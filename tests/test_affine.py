@@ -1,5 +1,6 @@
 """affine.py: PyTorch's integers and real numbers, every one; bad input is refused by name."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 
 import oracle
 import qlearn
-from oracle import ask, compare
-from qlearn import QTensor, affine, recordings, rounding
+from oracle import ask, compare, running
+from qlearn import QTensor, affine, rounding
+from qlearn.releases import ZERO_POINT_FIRST
+from recorded import Source, each, two
 from strategies import (
     EXTREME,
     INTEGERS,
@@ -34,6 +37,7 @@ SHAPES: tuple[tuple[int, ...], ...] = (
 
 
 NEEDS = {"contiguous": 0, "channels_last": 4, "transposed": 2, "sliced": 1, "channels_last_sliced": 4}  # dimensions
+HERE = running("fbgemm", "AVX2")  # of which the release counts
 ARRANGEMENTS = [(shape, layout) for layout, ndim in NEEDS.items() for shape in SHAPES if len(shape) >= ndim]
 
 
@@ -50,7 +54,7 @@ def test_per_tensor_equals_pytorch(dispatch: str, dtype: str, rng: np.random.Gen
         x = hard_reals(rng, n, scale, zero_point, dtype)
         question = (oracle.quantize_per_tensor, x, scale, zero_point, dtype)
         codes, real, *_ = ask(dispatch, *question, threads=1 + i % 2, elementwise=True)
-        ours = qlearn.quantize_per_tensor(x, scale, zero_point, dtype)
+        ours = qlearn.quantize_per_tensor(x, scale, zero_point, dtype, machine=HERE)
         what = (dispatch, dtype, scale, zero_point, n)
         compare("quantize_per_tensor", ours.int_repr(), codes, what)
         compare("dequantize, per tensor", ours.dequantize(), real, what)
@@ -64,7 +68,7 @@ def test_per_channel_equals_pytorch(capability: str, dtype: str, rng: np.random.
         zeros = zero_points(rng, dtype, 4)
         x = np.stack([hard_reals(rng, n, s, z, dtype) for s, z in zip(scales, zeros.tolist(), strict=True)])
         codes, real, *_ = ask(capability, oracle.quantize_per_channel, x, scales, zeros, 0, dtype, threads=1 + i % 2)
-        ours = qlearn.quantize_per_channel(x, scales, zeros, 0, dtype)
+        ours = qlearn.quantize_per_channel(x, scales, zeros, 0, dtype, machine=HERE)
         compare("quantize_per_channel", ours.int_repr(), codes, (capability, dtype, scales, zeros))
         compare("dequantize, per channel", ours.dequantize(), real, (capability, dtype, scales, zeros))
 
@@ -75,7 +79,7 @@ def test_no_engine_changes_quantize(engine: str, rng: np.random.Generator) -> No
     for capability in filter(lambda c: not oracle.unavailable(c), oracle.CAPABILITIES):
         x = hard_reals(rng, 100_000, 0.05, 127, "quint8")
         codes, real, *_ = ask(capability, oracle.quantize_per_tensor, x, 0.05, 127, "quint8", engine=engine, threads=2)
-        ours = qlearn.quantize_per_tensor(x, 0.05, 127, "quint8")
+        ours = qlearn.quantize_per_tensor(x, 0.05, 127, "quint8", machine=running(engine, capability))
         compare("quantize_per_tensor", ours.int_repr(), codes, (capability, engine))
         compare("dequantize, per tensor", ours.dequantize(), real, (capability, engine))
 
@@ -104,7 +108,7 @@ def test_dequantize_every_code(capability: str, dtype: str, rng: np.random.Gener
 def test_any_shape_and_layout(capability: str, shape: tuple[int, ...], layout: str, rng: np.random.Generator) -> None:
     for dtype in INTEGERS:
         x = hard_reals(rng, int(np.prod(shape)), 0.05, 3, dtype).reshape(shape)
-        ours = qlearn.quantize_per_tensor(arranged(x, layout), 0.05, 3, dtype)
+        ours = qlearn.quantize_per_tensor(arranged(x, layout), 0.05, 3, dtype, machine=HERE)
         same_tensor(ours, ask(capability, oracle.quantize_per_tensor, x, 0.05, 3, dtype, layout), "tensor")
         for axis in range(x.ndim):
             view = arranged(x, layout)
@@ -116,7 +120,7 @@ def test_any_shape_and_layout(capability: str, shape: tuple[int, ...], layout: s
                 with pytest.raises(ValueError, match="axis of a channels_last x must be 0 or 1"):
                     qlearn.quantize_per_channel(view, scales, zeros, axis, dtype)
             else:
-                ours = qlearn.quantize_per_channel(view, scales, zeros, axis, dtype)
+                ours = qlearn.quantize_per_channel(view, scales, zeros, axis, dtype, machine=HERE)
                 same_tensor(ours, theirs, "channel")
 
 
@@ -163,74 +167,78 @@ def away(y: Any) -> Any:
     return np.sign(y) * np.floor(np.abs(y) + 0.5)
 
 
-def mutants(scale: float) -> dict[str, Any]:
-    """Wrong forms of rint(fma(x, r, z)), each with one step changed."""
+def mutants(zero_point_first: bool, fused: bool = False) -> dict[str, Callable[[float], Any]]:
+    """Wrong forms, for a scale, of rint(x * r) + z; of rint(x * r + z); or of rint(fma(x, r, z)): one step changed."""
     f, d = np.float32, np.float64
-    return {
-        "product and sum rounded": lambda x, r, z: np.rint(x * r + f(z)),
-        "divide": lambda x, r, z: np.rint((x / f(scale)) + f(z)),
-        "float64": lambda x, r, z: np.rint(x.astype(d) / scale + z),
-        "float64 reciprocal": lambda x, r, z: np.rint(x.astype(d) * (1 / scale) + z),
+
+    def at_its_place(y: Any, z: Any, rounded: Any = np.rint) -> Any:
+        return rounded(y + np.asarray(z, y.dtype)) if zero_point_first else rounded(y) + z
+
+    def in_steps(x: Any, r: Any, z: Any, rounded: Any) -> Any:
+        return rounded(rounding.fma(x, r, z)) if fused else at_its_place(x * r, z, rounded)
+
+    right = "in one step" if fused else "sum rounded" if zero_point_first else "zero point after"
+    placed = {
+        "sum rounded": lambda x, r, z: np.rint(x * r + f(z)),
+        "in one step": lambda x, r, z: np.rint(rounding.fma(x, r, z)),
         "zero point after": lambda x, r, z: np.rint(x * r) + z,
-        "ties away": lambda x, r, z: away(rounding.fma(x, r, z)),
-        "truncate": lambda x, r, z: np.trunc(rounding.fma(x, r, z)),
+    }
+    return {name: lambda scale, form=form: form for name, form in placed.items() if name != right} | {
+        "divide": lambda scale: lambda x, r, z: at_its_place(x / f(scale), z),
+        "float64": lambda scale: lambda x, r, z: at_its_place(x.astype(d) / scale, z),
+        "float64 reciprocal": lambda scale: lambda x, r, z: at_its_place(x.astype(d) * (1 / scale), z),
+        "ties away": lambda scale: lambda x, r, z: in_steps(x, r, z, away),
+        "truncate": lambda scale: lambda x, r, z: in_steps(x, r, z, np.trunc),
     }
 
 
-def recorded_ties() -> Any:
-    arrays = recordings.load("rounding")
-    for i, (scale, zero_point) in enumerate(arrays["avx2/presets"]):
-        ties = {name: arrays[f"avx2/ties/{i}/{name}"] for name in ("x", "tensor", "channel", "qint32")}
-        yield float(scale), int(zero_point), ties
+def ties(source: Source) -> Any:
+    """Scale, zero point, and what PyTorch made of their ties."""
+    for i, (scale, zero_point) in enumerate(source.arrays["presets"]):
+        named = {name: source.arrays[f"ties/{i}/{name}"] for name in ("x", "tensor", "channel", "qint32")}
+        yield float(scale), int(zero_point), named
 
 
-@pytest.mark.parametrize("name", mutants(1.0))
-def test_per_tensor_step_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = 0
-    for scale, zero_point, ties in recorded_ties():
-        ours = qlearn.quantize_per_tensor(ties["x"], scale, zero_point, "quint8").int_repr()
-        assert np.array_equal(ours, ties["tensor"])
+def our_ties(source: Source, name: str, x: Any, scale: float, zero_point: int) -> Any:
+    """qlearn's integers for one of ``ties``."""
+    machine = source.machine()
+    if name == "channel":
+        scales, zeros = np.full(len(x), scale), np.full(len(x), zero_point)
+        return qlearn.quantize_per_channel(x, scales, zeros, 0, "quint8", machine=machine).int_repr()
+    dtype = "quint8" if name == "tensor" else name
+    return qlearn.quantize_per_tensor(x, scale, zero_point, dtype, machine=machine).int_repr()
+
+
+def wrong_quantizers() -> list[tuple[Source, str, str]]:
+    """Whose ties, what is quantized (per tensor, per channel, to qint32), and the name of a wrong form."""
+    found = []
+    for source in two("rounding", "avx2"):
+        first = source.machine().has(ZERO_POINT_FIRST)
+        found += [(source, "tensor", form) for form in mutants(first, fused=first)]
+        found += [(source, name, form) for name in ("channel", "qint32") for form in mutants(first)]
+    return found
+
+
+@pytest.mark.parametrize(("source", "name", "form"), wrong_quantizers(), ids=str)
+def test_step_is_needed(source: Source, name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's recorded ties tell each wrong form from the right one."""
+    first, wrong = source.machine().has(ZERO_POINT_FIRST), 0
+    forms = mutants(first, fused=first and name == "tensor")
+    for scale, zero_point, theirs in ties(source):
+        given_ = (name, theirs["x"], scale, zero_point)
+        assert np.array_equal(our_ties(source, *given_), theirs[name])
         with monkeypatch.context() as patch:
-            patch.setattr(affine, "fma_then_round", mutants(scale)[name])
-            ours = qlearn.quantize_per_tensor(ties["x"], scale, zero_point, "quint8").int_repr()
-            wrong += int((ours != ties["tensor"]).sum())
+            step = "in_vectors_of_fbgemm" if name == "tensor" else "in_scalars"
+            patch.setattr(affine, step, lambda machine, scale=scale: forms[form](scale))
+            wrong += int((our_ties(source, *given_) != theirs[name]).sum())
     assert wrong > 0
 
 
-def unfused_mutants() -> dict[str, Any]:
-    """Wrong forms of rint(y + z), where y is the rounded product."""
-    return {
-        "float64 sum": lambda y, z: np.rint(y.astype(np.float64) + z),
-        "zero point after": lambda y, z: np.rint(y) + z,
-        "ties away": lambda y, z: away(y + np.float32(z)),
-        "truncate": lambda y, z: np.trunc(y + np.float32(z)),
-    }
-
-
-@pytest.mark.parametrize("name", unfused_mutants())
-def test_per_channel_and_qint32_step_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong_channel = wrong_qint32 = 0
-    for scale, zero_point, ties in recorded_ties():
-        scales, zeros = np.full(len(ties["x"]), scale), np.full(len(ties["x"]), zero_point)
-        for patched in (False, True):
-            with monkeypatch.context() as patch:
-                if patched:
-                    wrong = unfused_mutants()[name]
-                    patch.setattr(affine, "add_then_round", lambda y, z, wrong=wrong: wrong(y, np.asarray(z)))
-                channel = qlearn.quantize_per_channel(ties["x"], scales, zeros, 0, "quint8").int_repr()
-                qint32 = qlearn.quantize_per_tensor(ties["x"], scale, zero_point, "qint32").int_repr()
-            if not patched:
-                assert np.array_equal(channel, ties["channel"])
-                assert np.array_equal(qint32, ties["qint32"])
-            wrong_channel += int((channel != ties["channel"]).sum())
-            wrong_qint32 += int((qint32 != ties["qint32"]).sum())
-    assert wrong_channel > 0
-    assert wrong_qint32 > 0
-
-
-def test_per_tensor_and_per_channel_differ() -> None:
-    """The same scale and zero point give other integers, since per channel is not fused: PyTorch's own answers."""
-    assert sum(int((ties["tensor"] != ties["channel"]).sum()) for *_, ties in recorded_ties()) > 0
+@each("rounding")
+def test_per_tensor_and_per_channel(source: Source) -> None:
+    """Equal scales and zero points give equal integers, but where the zero point goes in first: one is fused."""
+    differ = sum(int((theirs["tensor"] != theirs["channel"]).sum()) for *_, theirs in ties(source))
+    assert (differ > 0) == source.machine().has(ZERO_POINT_FIRST)
 
 
 DEQUANTIZE_MUTANTS = {
@@ -240,28 +248,28 @@ DEQUANTIZE_MUTANTS = {
 }
 
 
+@pytest.mark.parametrize("source", two("affine", "avx2"), ids=str)
 @pytest.mark.parametrize("name", DEQUANTIZE_MUTANTS)
-def test_dequantize_step_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays = recordings.load("affine")
-    wrong = 0
-    for i, (scale, zero_point, kind) in enumerate(arrays["avx2/presets"]):
-        q = QTensor(arrays[f"avx2/codes/{i}/q"], scale, int(zero_point), ("quint8", "qint8")[int(kind)])
-        assert np.array_equal(q.dequantize(), arrays[f"avx2/codes/{i}/x"])
+def test_dequantize_step_is_needed(source: Source, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, wrong = source.arrays, 0
+    for i, (scale, zero_point, kind) in enumerate(arrays["presets"]):
+        q = QTensor(arrays[f"codes/{i}/q"], scale, int(zero_point), ("quint8", "qint8")[int(kind)])
+        assert np.array_equal(q.dequantize(), arrays[f"codes/{i}/x"])
         with monkeypatch.context() as patch:
             patch.setattr(affine, "_dequantize_per_tensor", DEQUANTIZE_MUTANTS[name])
-            wrong += int((q.dequantize() != arrays[f"avx2/codes/{i}/x"]).sum())
+            wrong += int((q.dequantize() != arrays[f"codes/{i}/x"]).sum())
     assert wrong > 0
 
 
-def test_dequantize_per_channel_step_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays = recordings.load("affine")
-    scales, zeros = arrays["avx2/channels/scales"], arrays["avx2/channels/zero_points"]
-    q = QTensor(arrays["avx2/channels/q"], scales, zeros, "quint8", 0)
-    assert np.array_equal(q.dequantize(), arrays["avx2/channels/real"])
+@pytest.mark.parametrize("source", two("affine", "avx2"), ids=str)
+def test_dequantize_per_channel_step_is_needed(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = source.arrays
+    q = QTensor(arrays["channels/q"], arrays["channels/scales"], arrays["channels/zero_points"], "quint8", 0)
+    assert np.array_equal(q.dequantize(), arrays["channels/real"])
     monkeypatch.setattr(
         affine, "_dequantize_per_channel", lambda q, s, z: (q - z).astype(np.float32) * s.astype(np.float32)
     )
-    assert not np.array_equal(q.dequantize(), arrays["avx2/channels/real"])
+    assert not np.array_equal(q.dequantize(), arrays["channels/real"])
 
 
 # QTensor

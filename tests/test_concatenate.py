@@ -9,11 +9,13 @@ from hypothesis import given
 import qlearn
 from conformance import assert_equal
 from oracle import compare
-from qlearn import Machine, QTensor, concatenate, recordings, rounding
+from qlearn import QTensor, concatenate, quantize, rounding
+from qlearn.elementwise import dequantize_fused, dequantize_subtract
 from qlearn.machine import ENGINES
+from qlearn.releases import ZERO_POINT_FIRST
+from recorded import Source, each, two
 from strategies import arranged, bad_scales, not_integers, outside
 
-RECORDED = recordings.load("elementwise")
 CODES = np.arange(256, dtype=np.uint8)
 NINE = arranged(np.repeat(CODES[:, None, None, None], 9, axis=1), "channels_last")  # (256, 9, 1, 1)
 X = QTensor(np.zeros((2, 3), np.uint8), 0.5, 3, "quint8")
@@ -29,21 +31,20 @@ def test_live(dispatch: str, engine: str, dtype: str, rng: np.random.Generator) 
     assert_equal("cat", engine, dispatch, rng, draws)
 
 
-def codes_of(capability: str, i: int) -> dict[str, Any]:
+def codes_of(source: Source, i: int) -> dict[str, Any]:
     """qlearn's codes of case i: a code among eight channels, in the channel after them, and contiguous."""
-    own, (scale, zero_point) = RECORDED[f"{capability}/cats"][i]
-    params, machine = (float(own[0]), int(own[1]), "quint8"), Machine("x86", capability.upper(), 1)
+    own, (scale, zero_point) = source.arrays["cats"][i]
+    params, machine = (float(own[0]), int(own[1]), "quint8"), source.machine()
     out = qlearn.cat([QTensor(NINE, *params)], scale, int(zero_point), 1, machine=machine).int_repr()[:, :, 0, 0]
     flat = qlearn.cat([QTensor(CODES, *params)], scale, int(zero_point), 0, machine=machine)
     return {"body": out[:, 0], "tail": out[:, 8], "contiguous": flat.int_repr()}
 
 
-@pytest.mark.parametrize("capability", recordings.sources("elementwise"))
-def test_recorded(capability: str) -> None:
-    r = RECORDED
-    for i in range(len(r[f"{capability}/cats"])):
-        for place, ours in codes_of(capability, i).items():
-            compare("cat, recorded", ours, r[f"{capability}/cat/{i}/{place}"], place)
+@each("elementwise")
+def test_recorded(source: Source) -> None:
+    for i in range(len(source.arrays["cats"])):
+        for place, ours in codes_of(source, i).items():
+            compare("cat, recorded", ours, source.arrays[f"cat/{i}/{place}"], place)
 
 
 def test_the_same_parameters_are_a_copy() -> None:
@@ -52,45 +53,52 @@ def test_the_same_parameters_are_a_copy() -> None:
     assert np.array_equal(qlearn.cat([q, q], 1e-45, 128, 1).int_repr(), np.concatenate([NINE, NINE], axis=1))
 
 
-def mutants() -> list[tuple[str, str, str, Any]]:
-    """capability, place, step, and a wrong form of it."""
+def mutants() -> list[tuple[Source, str, str, Any]]:
+    """Whose codes, place, step, and a wrong form of it."""
+    found: list[tuple[Source, str, str, Any]] = []
+    for source in two("elementwise", "avx2", "default"):
+        first = source.machine().has(ZERO_POINT_FIRST)
+        before, after, fused = quantize.add_first, quantize.in_vectors, rounding.fma_then_round
+        moved = [after, fused] if first else [before, fused]
+        if source.kind == "avx2":
+            found += [
+                (source, "body", "steps", with_dequantize(dequantize_subtract)),
+                *((source, "body", "steps", with_quantize(wrong)) for wrong in (before, fused)),
+                (source, "body", "inverse_in_double", rounding.reciprocal),
+                (source, "tail", "steps", with_dequantize(dequantize_fused)),
+                *((source, "tail", "steps", with_quantize(wrong)) for wrong in moved),
+                (source, "tail", "reciprocal", concatenate.inverse_in_double),
+                (source, "tail", "EIGHT", 1),
+                (source, "body", "EIGHT", 16),
+            ]
+        else:
+            found += [
+                (source, "body", "steps", with_dequantize(dequantize_fused)),
+                *((source, "body", "steps", with_quantize(wrong)) for wrong in ([after] if first else moved)),
+                *([(source, "body", "steps", with_quantize(before))] if first else []),
+                (source, "body", "reciprocal", concatenate.inverse_in_double),
+            ]
+    return found
+
+
+def with_dequantize(wrong: Any) -> Any:
+    """``steps`` with another first step."""
     right = concatenate.steps
-
-    def swapped(part: int, other: tuple[str, int]) -> Any:
-        """One of the two steps taken from another path."""
-
-        def steps(dtype: str, capability: str, path: int) -> Any:
-            found = list(right(dtype, capability, path))
-            found[part] = right(dtype, *other)[part]
-            return tuple(found)
-
-        return steps
-
-    return [
-        ("avx2", "body", "steps", swapped(0, ("DEFAULT", 1))),
-        ("avx2", "body", "steps", swapped(1, ("DEFAULT", 1))),
-        ("avx2", "body", "steps", swapped(1, ("AVX2", 0))),
-        ("avx2", "body", "inverse_in_double", rounding.reciprocal),
-        ("avx2", "tail", "steps", swapped(0, ("AVX2", 1))),
-        ("avx2", "tail", "steps", swapped(1, ("AVX2", 1))),
-        ("avx2", "tail", "steps", swapped(1, ("DEFAULT", 1))),
-        ("avx2", "tail", "reciprocal", concatenate.inverse_in_double),
-        ("default", "body", "steps", swapped(0, ("AVX2", 1))),
-        ("default", "body", "steps", swapped(1, ("AVX2", 1))),
-        ("default", "body", "steps", swapped(1, ("AVX2", 0))),
-        ("default", "body", "reciprocal", concatenate.inverse_in_double),
-        ("avx2", "tail", "EIGHT", 1),
-        ("avx2", "body", "EIGHT", 16),
-    ]
+    return lambda *where: (wrong, right(*where)[1])
 
 
-@pytest.mark.parametrize(("capability", "place", "step", "wrong"), mutants())
-def test_step_is_needed(capability: str, place: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_quantize(wrong: Any) -> Any:
+    """``steps`` with another second step."""
+    right = concatenate.steps
+    return lambda *where: (right(*where)[0], wrong)
+
+
+@pytest.mark.parametrize(("source", "place", "step", "wrong"), mutants())
+def test_step_is_needed(source: Source, place: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded codes tell each wrong step from the right one."""
     monkeypatch.setattr(concatenate, step, wrong)
-    r = RECORDED
-    count = len(r[f"{capability}/cats"])
-    assert any((codes_of(capability, i)[place] != r[f"{capability}/cat/{i}/{place}"]).any() for i in range(count))
+    r = source.arrays
+    assert any((codes_of(source, i)[place] != r[f"cat/{i}/{place}"]).any() for i in range(len(r["cats"])))
 
 
 # Bad input is refused, by name

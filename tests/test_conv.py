@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 import layers
 import qlearn
 from drawn_layers import KINDS, Layer, answer, draw_conv, sound, with_accum
-from layers import ENGINES, differing, machine_of, recorded_machine, same_layers
+from layers import ENGINES, differing, machine_of, same_layers
 from oracle import ask, compare, unavailable
-from qlearn import Machine, QTensor, conv, recordings, requantize
+from qlearn import Machine, QTensor, conv, requantize
 from qlearn.kernels import Kernel, kernel_of
 from qlearn.rounding import fma, reciprocal
+from recorded import Source, each
 from strategies import bad_scales, not_integers, outside
 
 
 def drawn_for(engine: str, bits: int, rng: np.random.Generator, cpu: str = "") -> list[Layer]:
     """Five convolutions of each kind, in one to three dimensions; onednn takes only weight zero points of 0."""
-    where = layers.machines_to_draw_for(engine, cpu)
+    machine = machine_of(engine, cpu=cpu)
     return [
-        draw_conv(rng, n, *where, bits=bits, symmetric=engine == "onednn" or i % 3 > 0, kind=kind)
+        draw_conv(rng, n, machine, bits=bits, symmetric=engine == "onednn" or i % 3 > 0, kind=kind)
         for kind in KINDS
         for i, n in enumerate((1, 2, 2, 2, 3))
     ]
@@ -40,13 +41,41 @@ def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Gene
 
 @pytest.mark.torch
 @pytest.mark.parametrize("cpu", ["AVX2", "AVX512"])
-@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("bits", [7, 8])
 def test_without_vnni(engine: str, bits: int, cpu: str, rng: np.random.Generator) -> None:
     """The kernels that a CPU without VNNI takes, which any CPU can be made to take."""
     layers.need(engine, cpu)
     for _ in range(2):
         same_layers(drawn_for(engine, bits, rng, cpu), engine, cpu=cpu)
+
+
+def small_groups(rng: np.random.Generator) -> list[Layer]:
+    """2, 4, 8 and 16 channels in each of a few groups, for which FBGEMM has a kernel that goes by the CPU itself."""
+    kinds = ((into, groups) for into in (2, 4, 8, 16) for groups in (1, 2, 3, 4, 6, 8, 12, 16, 32))
+    return [
+        layer(
+            x=rng.integers(0, 256, (2, into * groups, 5, 6), dtype=np.uint8),
+            weight=rng.integers(-128, 128, (into * groups, into, 3, 3), dtype=np.int8),
+            bias=None,
+            geometry=(1, 1, 1, groups),
+            scale=0.05 * into,
+            zero_point=120,
+        )
+        for into, groups in kinds
+    ]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("cpu", ["", "AVX2", "AVX512"])
+@pytest.mark.parametrize("engine", ["fbgemm", "x86"])
+def test_small_groups(engine: str, cpu: str, rng: np.random.Generator) -> None:
+    """Whatever FBGEMM is told to use, all are right, or those that leave its memory are refused."""
+    layers.need(engine, cpu)
+    machine = machine_of(engine, cpu=cpu)
+    drawn = [one for one in small_groups(rng) if sound(one, machine)]
+    assert len(drawn) > (0 if machine.cpu == "AVX512" else 30)
+    same_layers(drawn, engine, cpu=cpu)
 
 
 def layer(operator: str = "conv2d", **changes: Any) -> Layer:
@@ -101,7 +130,7 @@ def test_extremes(engine: str) -> None:
     drawn += [layer(layout=layout) for layout in ("channels_last", "sliced", "channels_last_sliced")]
     for cpu in ("", "AVX2", "AVX512") if engine in ("fbgemm", "onednn") else ("",):
         if not cpu or not unavailable(cpu):
-            allowed = [one for one in drawn if sound(one, *layers.machines_to_draw_for(engine, cpu))]
+            allowed = [one for one in drawn if sound(one, machine_of(engine, cpu=cpu))]
             assert len(allowed) >= len(drawn) - 9
             same_layers(allowed, engine, cpu=cpu)
 
@@ -209,40 +238,31 @@ def test_which_kernels_of_onednn(cpu: str, n: int, kind: str, monkeypatch: pytes
     """Their last steps differ: the wrong choice shows."""
     layers.need("onednn", cpu)
     rng = np.random.default_rng(5)
-    where = layers.machines_to_draw_for("onednn", cpu)
-    drawn = [draw_conv(rng, n, *where, bits=7, symmetric=True, kind=kind, longest=20) for _ in range(100)]
-    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine="onednn", cpu=cpu)
     machine = machine_of("onednn", cpu=cpu)
+    drawn = [draw_conv(rng, n, machine, bits=7, symmetric=True, kind=kind, longest=20) for _ in range(100)]
+    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine="onednn", cpu=cpu)
     assert differing(drawn, theirs, machine) == 0
     monkeypatch.setattr(conv, "kernel_of", lambda *args: OTHER[kernel_of(*args).steps])
     assert differing(drawn, theirs, machine) > 0
 
 
-@pytest.mark.parametrize("capability", recordings.sources("conv"))
-def test_recorded(capability: str) -> None:
-    r = {key.split("/", 1)[1]: array for key, array in recordings.load("conv").items() if key.startswith(capability)}
+@each("conv")
+def test_recorded(source: Source) -> None:
+    r = source.arrays
     x_scale, x_zero_point, w_scale, zero_point = r["parameters"].tolist()
-    seen = {"parameters"}
-    for shape in sorted(key.split("/")[0] for key in r if key.endswith("/geometry")):
-        seen |= {f"{shape}/{name}" for name in ("x/7", "x/8", "weight", "geometry", "factors", "bias", "scale")}
+    outputs = [key for key in r if key.split("/")[0] in ENGINES]
+    for key in outputs:
+        engine, shape, bits, name = key.split("/")
         w, scales = r[f"{shape}/weight"], w_scale * r[f"{shape}/factors"]
-        tensor, channel = QTensor(w, w_scale, 0, "qint8"), QTensor(w, scales, np.zeros(len(w), int), "qint8", 0)
-        to = float(r[f"{shape}/scale"]), int(zero_point)
-        for engine in [engine for engine in ENGINES if f"{engine}/{shape}/7/tensor" in r]:
-            machine = recorded_machine("conv", capability, engine)
-            for bits in (7, 8):
-                x = QTensor(r[f"{shape}/x/{bits}"], x_scale, int(x_zero_point), "quint8")
-                for name, weight, f in (
-                    ("tensor", tensor, qlearn.conv2d),
-                    ("channel", channel, qlearn.conv2d),
-                    ("relu", channel, qlearn.conv2d_relu),
-                ):
-                    key = f"{engine}/{shape}/{bits}/{name}"
-                    seen.add(key)
-                    stride, padding, dilation, groups = r[f"{shape}/geometry"].tolist()
-                    ours = f(x, weight, r[f"{shape}/bias"], stride, padding, dilation, groups, *to, machine=machine)
-                    compare("conv, recorded", ours.int_repr(), r[key], key)
-    assert seen == r.keys()
+        weight = QTensor(w, w_scale, 0, "qint8")
+        if name != "tensor":
+            weight = QTensor(w, scales, np.zeros(len(w), int), "qint8", 0)
+        x = QTensor(r[f"{shape}/x/{bits}"], x_scale, int(x_zero_point), "quint8")
+        to = (*r[f"{shape}/geometry"].tolist(), float(r[f"{shape}/scale"]), int(zero_point))
+        f = qlearn.conv2d_relu if name == "relu" else qlearn.conv2d
+        ours = f(x, weight, r[f"{shape}/bias"], *to, machine=source.machine(engine))
+        compare("conv, recorded", ours.int_repr(), r[key], key)
+    assert len(outputs) > 70
 
 
 @pytest.mark.parametrize("engine", ENGINES)

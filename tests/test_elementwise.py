@@ -1,6 +1,7 @@
 """elementwise.py: PyTorch's sums and products, every integer, wherever it lies; the question's numbers."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ from hypothesis import strategies as st
 
 import operators
 import qlearn
-from conformance import SIZES, SPLITS, assert_equal
+from conformance import SIZES, SPLITS, assert_cases, assert_equal
 from operators import LAYOUTS
-from oracle import ask, compare
-from qlearn import Machine, QTensor, elementwise, recordings, rounding
-from qlearn.machine import ENGINES
+from oracle import ask, compare, running
+from qlearn import Machine, QTensor, elementwise, quantize, rounding
+from qlearn.machine import CAPABILITIES, ENGINES
+from qlearn.releases import BOOK, RELEASES, ZERO_POINT_FIRST
+from recorded import Source, each, two
+from recorders import elementwise as elementwise_recorder
 from strategies import EXTREME, bad_scales, outside, zero_points
 
 PRESETS = (
@@ -33,17 +37,31 @@ def nothing_is_kept() -> Iterator[None]:
     elementwise._table.cache_clear()
 
 
-def test_the_question() -> None:
+@each("elementwise")
+def test_the_question(source: Source) -> None:
     """The 18 integers that the question printed; they lie in vector bodies of a tensor of 50,176 elements."""
-    q = recordings.load("elementwise")
+    q = source.arrays
     (s1, z1), (s2, z2), (s, z) = PRESETS[2]
-    codes = [np.resize(q[f"avx2/question/{name}"], 64) for name in ("x1", "x2")]
-    for capability in ("DEFAULT", "AVX2", "AVX512"):
-        for n in (64, 18):  # all in the body, all in the tail
-            x1, x2 = QTensor(codes[0][:n], s1, z1, "quint8"), QTensor(codes[1][:n], s2, z2, "quint8")
-            out = qlearn.add(x1, x2, s, z, machine=Machine("fbgemm", capability, 1))
-            assert out.int_repr()[:18].tolist() == q["avx2/question/printed"].tolist()
-    assert (q["avx2/question/x1"].astype(int) + q["avx2/question/x2"]).tolist()[:3] == [135, 125, 121]
+    codes = [np.resize(q[f"question/{name}"], 64) for name in ("x1", "x2")]
+    for n in (64, 18):  # all in the body, all in the tail
+        x1, x2 = QTensor(codes[0][:n], s1, z1, "quint8"), QTensor(codes[1][:n], s2, z2, "quint8")
+        out = qlearn.add(x1, x2, s, z, machine=source.machine())
+        assert out.int_repr()[:18].tolist() == q["question/printed"].tolist()
+    assert (q["question/x1"].astype(int) + q["question/x2"]).tolist()[:3] == [135, 125, 121]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_the_question_on_every_release(capability: str, release: str) -> None:
+    machine = Machine("fbgemm", capability, 1, release=release)
+    (s1, z1), (s2, z2), (s, z) = PRESETS[2]
+    for repeat in (1, 4):  # in the tail, in the body
+        x1, x2 = (
+            QTensor(np.tile(np.uint8(codes), repeat), *own, "quint8")
+            for codes, own in ((elementwise_recorder.X1, (s1, z1)), (elementwise_recorder.X2, (s2, z2)))
+        )
+        out = qlearn.add(x1, x2, s, z, machine=machine).int_repr()
+        assert out[:18].tolist() == list(elementwise_recorder.PRINTED)
 
 
 def spread(codes: Any, path: str) -> Any:
@@ -51,30 +69,27 @@ def spread(codes: Any, path: str) -> Any:
     return codes if path == "body" else np.repeat(codes, 2)[::2]
 
 
-def table(name: str, capability: str, path: str, params: Any, engine: str = "fbgemm", dtype: str = "quint8") -> Any:
+def table(name: str, machine: Machine, path: str, params: Any, dtype: str = "quint8") -> Any:
     """qlearn's results of every pair, computed in the body or in the tail."""
     (sa, za), (sb, zb), (so, zo) = [(float(scale), int(zero_point)) for scale, zero_point in params]
     a, b = (spread(pair.view(np.int8) if dtype == "qint8" else pair, path) for pair in EVERY_PAIR)
-    machine = Machine(engine, capability.upper(), 1)
     out = getattr(qlearn, name)(QTensor(a, sa, za, dtype), QTensor(b, sb, zb, dtype), so, zo, machine=machine)
     return out.int_repr().reshape(256, 256)
 
 
 @pytest.mark.parametrize("name", ["add", "add_relu", "mul", "qnnpack"])
-@pytest.mark.parametrize("capability", recordings.sources("elementwise"))
-def test_recorded_tables(capability: str, name: str) -> None:
+@each("elementwise")
+def test_recorded_tables(source: Source, name: str) -> None:
     """Every pair of codes, in the vector body and in the tail."""
-    arrays = recordings.load("elementwise")
     known = {"mul": "products", "qnnpack": "qnnpack"}.get(name, "presets")
-    for i, params in enumerate(arrays[f"{capability}/{known}"]):
-        if name == "qnnpack":
-            for path in ("body", "tail"):
-                ours = table("add", capability, path, params, engine="qnnpack")
-                compare("add, recorded", ours, arrays[f"{capability}/qnnpack/{i}"])
-            continue
+    for i, params in enumerate(source.arrays[known]):
         for path in ("body", "tail"):
-            ours = table(name, capability, path, params)
-            compare(f"{name}, recorded", ours, arrays[f"{capability}/{name}/{i}/{path}"])
+            if name == "qnnpack":
+                ours = table("add", source.machine("qnnpack"), path, params)
+                compare("add, recorded", ours, source.arrays[f"qnnpack/{i}"])
+            else:
+                ours = table(name, source.machine(), path, params)
+                compare(f"{name}, recorded", ours, source.arrays[f"{name}/{i}/{path}"])
 
 
 @pytest.mark.torch
@@ -116,15 +131,7 @@ def test_any_zero_point_of_qint32(dispatch: str, name: str, rng: np.random.Gener
         params = list(zip(operators.scales(rng, 3), [zero_points(rng, "qint32") for _ in "abo"], strict=True))
         pair = [operators.Operand(operators.codes(rng, 50, "qint32"), (50,), (1,), *own) for own in params[:2]]
         cases.append(operators.Case(tuple(pair), params[2]))
-    compared, differing, words = ask(dispatch, several, name, cases, dispatch, elementwise=True)
-    compare(name, np.full(compared, differing), np.zeros(compared, int), words)
-
-
-def several(name: str, cases: Any, capability: str) -> tuple[int, int, str]:
-    """operators.compare of several cases in PyTorch's process."""
-    machine = Machine("fbgemm", capability, 1)
-    found = [operators.compare(operators.OPERATORS[name], case, machine) for case in cases]
-    return sum(n for n, *_ in found), sum(n for _, n, _ in found), "; ".join(words for *_, words in found if words)
+    assert_cases("fbgemm", dispatch, [(name, case) for case in cases])
 
 
 @pytest.mark.torch
@@ -136,7 +143,7 @@ def test_extreme_scales(dispatch: str, name: str, rng: np.random.Generator) -> N
             params = [(float(rng.choice([*EXTREME, 0.05])), zero_points(rng, dtype)) for _ in "abo"]
             for path in ("body", "tail"):
                 theirs = ask(dispatch, tables_of, name, dtype, path, params, elementwise=True)
-                ours = table(name, dispatch, path, params, dtype=dtype)
+                ours = table(name, running("fbgemm", dispatch), path, params, dtype=dtype)
                 compare(name, ours, theirs, (dispatch, dtype, path, params))
 
 
@@ -156,51 +163,74 @@ def tables_of(name: str, dtype: str, path: str, params: Any) -> Any:
 # Each step is needed
 
 
-def mutants() -> list[tuple[str, str, str, Any]]:
-    """capability, path, the step, and a wrong form of it."""
+def mutants() -> list[tuple[Source, str, str, Any]]:
+    """Whose tables, path, the step, and a wrong form of it."""
     sub, fused = elementwise.dequantize_subtract, elementwise.dequantize_fused
-    after, before = elementwise.quantize_round_then_add, elementwise.quantize_add_then_round
-    f = np.float32
+    found: list[tuple[Source, str, str, Any]] = []
+    for source in two("elementwise", "avx2"):
+        found += [(source, "body", "dequantize_fused", sub), (source, "tail", "dequantize_subtract", fused)]
+        found += [(source, "body", "in_vectors", wrong) for wrong in wrong_quantizers(zero_point_first=False)]
+        found += [(source, "tail", "in_scalars", chosen(wrong)) for wrong in wrong_quantizers(first_in(source))]
+    for source in two("elementwise", "default"):
+        wrong_ones = [*wrong_quantizers(first_in(source)), *([quantize.add_first] if first_in(source) else [])]
+        found += [(source, "body", "dequantize_subtract", fused)]
+        found += [(source, "body", "in_vectors_of_fbgemm", chosen(wrong)) for wrong in wrong_ones]
+    return found
+
+
+def chosen(quantizer: Any) -> Any:
+    """What chooses a quantizer by the machine, but always this one."""
+    return lambda machine: quantizer
+
+
+def first_in(source: Source) -> bool:
+    """Whether the release adds the zero point before it rounds."""
+    return source.machine().has(ZERO_POINT_FIRST)
+
+
+def wrong_quantizers(zero_point_first: bool) -> list[Any]:
+    """Wrong forms of rint(x * r) + z, or of rint(x * r + z): one step changed in each."""
+    f, d = np.float32, np.float64
+
+    def at_its_place(y: Any, z: int) -> Any:
+        return np.rint(y + y.dtype.type(z)) if zero_point_first else np.rint(y) + z
+
+    def scale(r: Any) -> float:
+        return next(s for s in (0.1, 0.074) if r == rounding.reciprocal(s))
 
     def divide(x: Any, r: Any, z: int) -> Any:
-        return np.rint(x / f(0.1 if r == rounding.reciprocal(0.1) else 0.074)) + z
+        return at_its_place(x / f(scale(r)), z)
 
     def double(x: Any, r: Any, z: int) -> Any:
-        return np.rint(x.astype(np.float64) * (1 / (0.1 if r == rounding.reciprocal(0.1) else 0.074)) + z)
+        return at_its_place(x.astype(d) * (1 / scale(r)), z)
 
     def away(x: Any, r: Any, z: int) -> Any:
-        y = x * r
-        return np.sign(y) * np.floor(np.abs(y) + f(0.5)) + z
+        y = x * r + f(z) if zero_point_first else x * r
+        return np.sign(y) * np.floor(np.abs(y) + f(0.5)) + (0 if zero_point_first else z)
 
-    return [
-        ("avx2", "body", "dequantize_fused", sub),
-        ("avx2", "body", "quantize_round_then_add", before),
-        ("avx2", "body", "quantize_round_then_add", rounding.fma_then_round),
-        ("avx2", "body", "quantize_round_then_add", divide),
-        ("avx2", "body", "quantize_round_then_add", double),
-        ("avx2", "body", "quantize_round_then_add", away),
-        ("avx2", "tail", "dequantize_subtract", fused),
-        ("avx2", "tail", "quantize_add_then_round", after),
-        ("avx2", "tail", "quantize_add_then_round", rounding.fma_then_round),
-        ("avx2", "tail", "quantize_add_then_round", double),
-        ("default", "body", "dequantize_subtract", fused),
-        ("default", "body", "fma_then_round", before),
-        ("default", "body", "fma_then_round", after),
-        ("default", "body", "fma_then_round", double),
-    ]
+    moved = [quantize.in_vectors] if zero_point_first else [quantize.add_first, rounding.fma_then_round]
+    return [*moved, divide, double, away]
 
 
-@pytest.mark.parametrize(("capability", "path", "step", "wrong"), mutants())
-def test_step_is_needed(capability: str, path: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("source", "path", "step", "wrong"), mutants())
+def test_step_is_needed(source: Source, path: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded tables tell each wrong step from the right one."""
     monkeypatch.setattr(elementwise, step, wrong)
-    arrays = recordings.load("elementwise")
-    tables = [table("add", capability, path, PRESETS[i]) for i in (0, 1)]
-    assert any((ours != arrays[f"{capability}/add/{i}/{path}"]).any() for i, ours in enumerate(tables))
+    tables = [table("add", source.machine(), path, PRESETS[i]) for i in (0, 1)]
+    assert any((ours != source.arrays[f"add/{i}/{path}"]).any() for i, ours in enumerate(tables))
 
 
-def product_mutants() -> list[tuple[str, str, str, Any]]:
-    """capability, path, the step of mul, and a wrong form of it."""
+@pytest.mark.parametrize("source", two("elementwise", "avx2", "default"), ids=str)
+@pytest.mark.parametrize("path", ["body", "tail"])
+def test_another_release_is_told(source: Source, path: str) -> None:
+    """The recorded tables are not those of the release with the zero point at the other place, where there are two."""
+    other = replace(source.machine(), release=BOOK if first_in(source) else ZERO_POINT_FIRST.first)
+    differ = any((table("add", other, path, PRESETS[i]) != source.arrays[f"add/{i}/{path}"]).any() for i in (0, 1))
+    assert differ == (path == "tail" or source.kind == "default")
+
+
+def product_mutants() -> list[tuple[Source, str, str, Any]]:
+    """Whose products, path, the step of mul, and a wrong form of it."""
     f, d = np.float32, np.float64
 
     def before(c: Any, m: Any, z: int) -> Any:
@@ -216,29 +246,32 @@ def product_mutants() -> list[tuple[str, str, str, Any]]:
     def floor(c: Any, m: Any, z: int) -> Any:
         return np.floor(c.astype(f) * m).astype(np.int64) + z
 
-    steps = [("avx2", "body", "requantize_vector"), ("default", "body", "requantize_default"),
-             ("avx2", "tail", "requantize_scalar"), ("default", "tail", "requantize_scalar")]  # fmt: skip
-    wrong = [before, in_double, away, floor]
-    found: list[tuple[str, str, str, Any]] = [(*step, form) for step in steps for form in wrong]
+    steps = {
+        "avx2": (("body", "requantize_vector"), ("tail", "requantize_scalar")),
+        "default": (("body", "requantize_default"), ("tail", "requantize_scalar")),
+    }
     orders = [
         lambda a, b, s: f(a) * (f(b) * (f(1) / f(s))),
         lambda a, b, s: f(a) * f(b) / f(s),
         lambda a, b, s: f(a * b / s),
     ]
-    return found + [("avx2", "body", "multiplier_of_product", order) for order in orders]
+    found: list[tuple[Source, str, str, Any]] = []
+    for source in two("elementwise", *steps):
+        wrong = [before, in_double, away, floor]
+        found += [(source, path, step, form) for path, step in steps[source.kind] for form in wrong]
+        if source.kind == "avx2":
+            found += [(source, "body", "multiplier_of_product", order) for order in orders]
+    return found
 
 
-@pytest.mark.parametrize(("capability", "path", "step", "wrong"), product_mutants())
+@pytest.mark.parametrize(("source", "path", "step", "wrong"), product_mutants())
 def test_step_of_product_is_needed(
-    capability: str, path: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+    source: Source, path: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyTorch's recorded products tell each wrong step from the right one."""
     monkeypatch.setattr(elementwise, step, wrong)
-    arrays = recordings.load("elementwise")
-    assert any(
-        (table("mul", capability, path, params) != arrays[f"{capability}/mul/{i}/{path}"]).any()
-        for i, params in enumerate(arrays[f"{capability}/products"])
-    )
+    tables = [table("mul", source.machine(), path, params) for params in source.arrays["products"]]
+    assert any((ours != source.arrays[f"mul/{i}/{path}"]).any() for i, ours in enumerate(tables))
 
 
 @pytest.mark.parametrize("name", ["add_relu", "mul_relu"])
@@ -246,7 +279,8 @@ def test_step_of_product_is_needed(
 def test_relu_clamps_at_the_zero_point(name: str, path: str) -> None:
     """max(x, 0) before the quantization and max(code, zero_point) after it are one: real 0 becomes the zero point."""
     for params in PRESETS:
-        plain, clamped = (table(which, "avx2", path, params) for which in (name.removesuffix("_relu"), name))
+        machine = Machine("fbgemm", "AVX2", 1)
+        plain, clamped = (table(which, machine, path, params) for which in (name.removesuffix("_relu"), name))
         assert (clamped == np.maximum(plain, params[2][1])).all() and (clamped != plain).any()
 
 

@@ -49,7 +49,7 @@ def test_compare_counts_differences() -> None:
     assert operators.compare(operator(constant(codes), constant(codes)), CASE, machine) == (64, 0, "")
     compared, differing, words = operators.compare(operator(constant(codes), constant(other)), CASE, machine)
     assert (compared, differing) == (64, 2)
-    assert "2 differ, at (5,): PyTorch np.uint8(5), qlearn np.uint8(6)" in words
+    assert f"2 differ, at (5,): PyTorch {np.uint8(5)!r}, qlearn {np.uint8(6)!r}" in words
     assert operators.compare(operator(constant(codes), constant(codes, 0.2)), CASE, machine)[:2] == (64, 64)
     assert operators.compare(operator(constant(codes), constant(codes[:8])), CASE, machine)[:2] == (64, 64)
     transposed = operators.compare(
@@ -67,6 +67,7 @@ def test_compare_counts_one_sided_refusals() -> None:
         assert (compared, differing) == (1, 1) and "refused: no" in words
 
 
+@pytest.mark.torch
 def test_main_fails_if_anything_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_process_that_an_input_ends(tmp_path: Path, monkeypatch: pytest.Monkey
     assert exact.main(100, 7) == 0
 
 
+@pytest.mark.torch
 def test_a_process_that_the_cpu_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

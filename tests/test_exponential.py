@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from oracle import ask, compare, other_library
-from qlearn import exponential, recordings
+from qlearn import exponential
+from qlearn.releases import BOOK
 from qlearn.rounding import add_then_round, saturate
+from recorded import Source, each, two
 from recorders import activations as recorder
 
-R = recordings.load("activations")
+AVX2 = next(source for source in two("activations", "avx2") if source.machine().release == BOOK)
 f = np.float32
 SCALE = 2.0**-20  # of the qint32 tensors
 CODES = {"body": 1 << 16, "tail": 1 << 12}  # how many, to draw
@@ -78,19 +80,18 @@ def quantized_tanh(codes: Any, vectors: bool) -> Any:
 # Recorded, and each step
 
 
-def recorded(name: str, capability: str = "avx2") -> tuple[Any, Any]:
+def recorded(name: str, source: Source) -> tuple[Any, Any]:
     """qlearn's and PyTorch's numbers; those of tanh as qint32 codes. DEFAULT's vectors call the C library too."""
-    in_vectors = name.startswith("sleef")
-    if capability == "default":
+    r, in_vectors = source.arrays, name.startswith("sleef")
+    if source.kind == "default":
         name = name.replace("sleef", "glibc")
     if name in ("sleef_tanhf", "glibc_tanhf"):
-        i = len(R["avx2/cases/tanh"]) - 1
-        theirs = R[f"{capability}/tanh/{i}/{'body' if in_vectors else 'tail'}"]
-        return quantized_tanh(R["avx2/qint32"], name == "sleef_tanhf"), theirs
-    x, key = R[f"{capability}/reals"], "exp" if name.endswith("expf") else "expm1"
+        i = len(r["cases/tanh"]) - 1
+        return quantized_tanh(r["qint32"], name == "sleef_tanhf"), r[f"tanh/{i}/{'body' if in_vectors else 'tail'}"]
+    x, key = r["reals"], "exp" if name.endswith("expf") else "expm1"
     if not in_vectors:
         x, key = most(x) if key == "exp" else -np.abs(x), f"{key}_of_library"
-    return getattr(exponential, name)(x), R[f"{capability}/{key}"]
+    return getattr(exponential, name)(x), r[key]
 
 
 def most(x: Any) -> Any:
@@ -99,9 +100,9 @@ def most(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", exponential.__all__)
-@pytest.mark.parametrize("capability", recordings.sources("activations"))
-def test_recorded(capability: str, name: str) -> None:
-    compare(f"{name}, recorded", *recorded(name, capability))
+@each("activations")
+def test_recorded(source: Source, name: str) -> None:
+    compare(f"{name}, recorded", *recorded(name, source))
 
 
 def fma_in_two(a: Any, b: Any, c: Any) -> Any:
@@ -156,7 +157,7 @@ WRONG: list[tuple[str, str, Any]] = [
 def test_step_is_needed(name: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded numbers tell each wrong step from the right one."""
     monkeypatch.setattr(exponential, step, wrong)
-    ours, theirs = recorded(name)
+    ours, theirs = recorded(name, AVX2)
     assert ((ours != theirs) & ~((ours != ours) & (theirs != theirs))).any()
 
 
@@ -178,7 +179,7 @@ def test_another_function_shows(name: str, wrong: Any, monkeypatch: pytest.Monke
     """The recorded numbers tell the libraries apart, and each from a rounded float64 function."""
     monkeypatch.setattr(exponential, name, wrong)
     with np.errstate(all="ignore"):
-        ours, theirs = recorded(name)
+        ours, theirs = recorded(name, AVX2)
     assert ((ours != theirs) & ~((ours != ours) & (theirs != theirs))).any()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 import qlearn
-from oracle import ask, compare
+from oracle import ask, compare, running
 from qlearn import Machine, QFunctional, QTensor
 from strategies import bad_scales
 
@@ -36,7 +36,7 @@ def results(a: Any, b: Any) -> list[Any]:
 @pytest.mark.torch
 def test_live(dispatch: str, rng: np.random.Generator) -> None:
     a, b = rng.integers(0, 256, (2, 5, 100), dtype=np.uint8)
-    functional = QFunctional(*PARAMS[2], machine=Machine("x86", dispatch, 1))
+    functional = QFunctional(*PARAMS[2], machine=running("x86", dispatch))
     x, y = (QTensor(codes, *own, "quint8") for codes, own in zip((a, b), PARAMS, strict=False))
     second: dict[str, Any] = {"add_scalar": 3.7, "mul_scalar": -0.3}
     theirs = ask(dispatch, results, a, b, engine="x86", elementwise=True)

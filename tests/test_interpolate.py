@@ -11,13 +11,13 @@ import qlearn
 import record
 from conformance import assert_equal
 from oracle import compare
-from qlearn import Machine, QTensor, recordings, rounding
+from qlearn import QTensor, quantize, rounding
+from qlearn.releases import ZERO_POINT_FIRST
+from recorded import Source, each, two
 from strategies import arranged
 
 interpolate = import_module("qlearn.interpolate")  # qlearn.interpolate is the function
-RECORDED = recordings.load("interpolate")
 RECORDER = record.load("interpolate")
-CAPABILITIES = list(recordings.sources("interpolate"))
 
 
 @pytest.mark.torch
@@ -36,17 +36,17 @@ def test_live(capability: str, engine: str, rng: np.random.Generator) -> None:
 # Recordings, and wrong steps that they tell from the right ones
 
 
-def ours(capability: str, key: str) -> Any:
+def ours(source: Source, key: str) -> Any:
     """qlearn's codes of one recorded array, flat."""
     what, layout = key.split("/")
-    machine = Machine("x86", capability.upper(), 1)
+    machine = source.machine("x86")
 
     def tensor(codes: Any) -> QTensor:
         dtype = "quint8" if codes.dtype == np.uint8 else "qint32"
         return QTensor(arranged(codes, layout), RECORDER.SCALE, RECORDER.ZERO_POINT, dtype)
 
     if what == "bilinear":
-        images = [tensor(RECORDED[f"{capability}/{name}"]) for name, _, _ in RECORDER.BILINEAR]
+        images = [tensor(source.arrays[name]) for name, _, _ in RECORDER.BILINEAR]
         outs = [
             qlearn.interpolate(x, size, None, "bilinear", align, machine=machine).int_repr()
             for x, (_, size, align) in zip(images, RECORDER.BILINEAR, strict=True)
@@ -61,45 +61,41 @@ def ours(capability: str, key: str) -> Any:
     return np.concatenate([out.ravel() for out in outs]).astype(np.int32)
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@each("interpolate")
 @pytest.mark.parametrize("key", [f"{what}/{layout}" for what in ("bilinear", "nearest") for layout in RECORDER.LAYOUTS])
-def test_recorded(capability: str, key: str) -> None:
-    compare("interpolate, recorded", ours(capability, key), RECORDED[f"{capability}/{key}"], key)
+def test_recorded(source: Source, key: str) -> None:
+    compare("interpolate, recorded", ours(source, key), source.arrays[key], key)
 
 
-def mutants() -> list[tuple[str, str, str, Any]]:
-    """capability, recorded array, step, and a wrong form of it."""
+def mutants() -> list[tuple[Source, str, str, Any]]:
+    """Whose array, which, step, and a wrong form of it."""
     i: Any = interpolate
     plain, first, last = i.weigh, i.weigh_fused_first, i.weigh_fused_last
-    place, place_fused = i.place, i.place_fused
-    found: list[tuple[str, str, str, Any]] = []
-    for capability in ("avx2", "avx512"):
-        fused = partial(_mutant, capability, "bilinear/channels_last")
-        found += [fused("weigh_fused_first", wrong) for wrong in (plain, last)]
-        found += [fused("weigh_fused_last", wrong) for wrong in (plain, first)]
-        found += [fused("place_fused", place), fused("place_aligned", place), fused("EIGHT", 16), fused("EIGHT", 1)]
-    for capability, key in (("default", "bilinear/channels_last"), ("avx2", "bilinear/contiguous")):
-        found += [(capability, key, "weigh", wrong) for wrong in (first, last)]
-        found += [
-            (capability, key, "place", place_fused),
-            (capability, key, "place_aligned", place),
-            (capability, key, "add_then_round", lambda x, z: np.rint(x) + z),
-            (capability, key, "_neighbors", lambda p, n: _always_below(p)),
-        ]
-    rows = partial(_mutant, "avx2", "nearest/contiguous")
-    return [
-        *found,
-        rows("nearest", lambda size, r: np.floor(np.arange(size) * np.float64(r)).astype(int)),
-        rows("nearest", lambda size, r: np.rint(np.arange(size) * r).astype(int)),
-        rows("nearest_exact", i.nearest),
-        rows("nearest_exact", lambda size, r: np.floor((np.arange(size) + 0.5) * np.float64(r)).astype(int)),
-        rows("ratio", lambda n, size, f: np.float32(n / size) if f is None else rounding.reciprocal(f)),
-        rows("ratio", lambda n, size, f: np.float32(n) / np.float32(size)),
+    fused = [
+        *(("weigh_fused_first", wrong) for wrong in (plain, last)),
+        *(("weigh_fused_last", wrong) for wrong in (plain, first)),
+        *(("place_fused", i.place), ("place_aligned", i.place), ("EIGHT", 16), ("EIGHT", 1)),
     ]
-
-
-def _mutant(*parts: Any) -> Any:
-    return parts
+    apart = [
+        *(("weigh", wrong) for wrong in (first, last)),
+        *(("place", i.place_fused), ("place_aligned", i.place)),
+        ("_neighbors", lambda p, n: _always_below(p)),
+    ]
+    rows = [
+        ("nearest", lambda size, r: np.floor(np.arange(size) * np.float64(r)).astype(int)),
+        ("nearest", lambda size, r: np.rint(np.arange(size) * r).astype(int)),
+        ("nearest_exact", i.nearest),
+        ("nearest_exact", lambda size, r: np.floor((np.arange(size) + 0.5) * np.float64(r)).astype(int)),
+        ("ratio", lambda n, size, f: np.float32(n / size) if f is None else rounding.reciprocal(f)),
+        ("ratio", lambda n, size, f: np.float32(n) / np.float32(size)),
+    ]
+    found = [(s, "bilinear/channels_last", *mutant) for s in two("interpolate", "avx2", "avx512") for mutant in fused]
+    for kind, key in (("default", "bilinear/channels_last"), ("avx2", "bilinear/contiguous")):
+        for source in two("interpolate", kind):
+            moved = quantize.in_vectors if source.machine().has(ZERO_POINT_FIRST) else quantize.add_first
+            found += [(source, key, *mutant) for mutant in apart]
+            found += [(source, key, "in_scalars", lambda machine, moved=moved: moved)]
+    return found + [(s, "nearest/contiguous", *mutant) for s in two("interpolate", "avx2") for mutant in rows]
 
 
 def _always_below(place: Any) -> Any:
@@ -109,19 +105,18 @@ def _always_below(place: Any) -> Any:
     return before, before, np.float32(1) - weight, weight
 
 
-@pytest.mark.parametrize(("capability", "key", "step", "wrong"), mutants())
-def test_step_is_needed(capability: str, key: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("source", "key", "step", "wrong"), mutants())
+def test_step_is_needed(source: Source, key: str, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded codes tell each wrong step from the right one."""
     monkeypatch.setattr(interpolate, step, wrong)
-    assert (ours(capability, key) != RECORDED[f"{capability}/{key}"]).any()
+    assert (ours(source, key) != source.arrays[key]).any()
 
 
-def test_fusing_changes_an_integer() -> None:
+@pytest.mark.parametrize("source", two("interpolate", "default", "avx2"), ids=str)
+def test_fusing_changes_an_integer(source: Source) -> None:
     """The same image, the same weights: channels_last on AVX2 gives other integers than contiguous."""
-    one, other = (RECORDED[f"avx2/bilinear/{layout}"] for layout in RECORDER.LAYOUTS)
-    assert (one != other).any() and np.array_equal(
-        *(RECORDED[f"default/bilinear/{layout}"] for layout in RECORDER.LAYOUTS)
-    )
+    one, other = (source.arrays[f"bilinear/{layout}"] for layout in RECORDER.LAYOUTS)
+    assert np.array_equal(one, other) == (source.kind == "default")
 
 
 # Bad input is refused, by name

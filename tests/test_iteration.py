@@ -1,33 +1,43 @@
 """iteration.py and Machine.path_map: which path computed each element, read off PyTorch's own sums."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import oracle
 from conformance import SIZES, SPLITS, operators
 from oracle import ask, compare
 from qlearn import Machine, iteration, machine, recordings
 from qlearn.layout import dense_strides, strides_in_order
 from qlearn.machine import BODY, TAIL
+from qlearn.releases import BOOK, release_of
 
 Place = tuple[tuple[int, ...], tuple[int, ...]]  # shape, strides
 
 
-def path_taken(pair: list[int], body: int, a: Place, b: Place, threads: int) -> Any:
-    """Where PyTorch's sum of one repeated pair, scales 0.05, 0.05, 0.1, is the one of the body; strides of the sum."""
+class Telling(NamedTuple):
+    """A pair of codes whose sum in the body is not the one in the tail."""
+
+    pair: list[int]
+    parameters: list[tuple[float, int]]  # of both codes and their sum
+    body: int
+
+
+def path_taken(total: Telling, a: Place, b: Place, threads: int) -> Any:
+    """Where PyTorch's sum of one repeated pair is the one of the body; strides of the sum."""
     import torch
 
     torch.set_num_threads(threads)
     operands = []
-    for code, (shape, strides) in zip(pair, (a, b), strict=True):
+    for code, own, (shape, strides) in zip(total.pair, total.parameters, (a, b), strict=False):
         extent = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
-        whole = torch._make_per_tensor_quantized_tensor(torch.full((extent,), code, dtype=torch.uint8), 0.05, 128)
+        whole = torch._make_per_tensor_quantized_tensor(torch.full((extent,), code, dtype=torch.uint8), *own)
         operands.append(whole.as_strided(shape, strides))
-    total = torch.ops.quantized.add(*operands, 0.1, 128)
-    return (total.int_repr().numpy() == body).astype(np.int8), total.stride()
+    out = torch.ops.quantized.add(*operands, *total.parameters[2])
+    return (out.int_repr().numpy() == total.body).astype(np.int8), out.stride()
 
 
 def ours(result_strides: Any, a: Place, b: Place, threads: int) -> Any:
@@ -48,9 +58,11 @@ def drawn(rng: np.random.Generator, layout: str) -> list[tuple[Place, Place, int
 
 def answers(cases: list[tuple[Place, Place, int]]) -> list[Any]:
     """PyTorch's paths of many cases."""
-    r = recordings.load("machine")
-    pair, body = r["avx2/pair"].tolist(), int(r["avx2/values"][0])
-    return [path_taken(pair, body, *case) for case in cases]
+    release = oracle.RELEASE if oracle.RELEASE in map(release_of, recordings.releases("machine")) else BOOK
+    r = recordings.load("machine", release)
+    parameters = [(scale, int(zero_point)) for scale, zero_point in r["avx2/parameters"].tolist()]
+    total = Telling(r["avx2/pair"].tolist(), parameters, int(r["avx2/values"][0]))
+    return [path_taken(total, *case) for case in cases]
 
 
 @pytest.mark.torch

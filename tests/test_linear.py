@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import layers
 import qlearn
 from drawn_layers import Layer, answer, draw_linear
-from layers import ENGINES, machine_of, recorded_machine, same_layers
+from layers import ENGINES, machine_of, same_layers
 from oracle import ask, compare, unavailable
-from qlearn import Machine, QTensor, recordings
+from qlearn import Machine, QTensor
+from recorded import Source, each
 from strategies import bad_scales, outside
 
 SHAPES = (
@@ -49,7 +50,7 @@ def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Gene
 
 @pytest.mark.torch
 @pytest.mark.parametrize("cpu", ["AVX2", "AVX512"])
-@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("bits", [7, 8])
 def test_without_vnni(engine: str, bits: int, cpu: str, rng: np.random.Generator) -> None:
     """The kernels that a CPU without VNNI takes, which any CPU can be made to take."""
@@ -113,29 +114,22 @@ def test_both_refuse() -> None:
                 answer(one, machine_of(engine, "DEFAULT"))
 
 
-@pytest.mark.parametrize("capability", recordings.sources("linear"))
-def test_recorded(capability: str) -> None:
-    r = {key.split("/", 1)[1]: array for key, array in recordings.load("linear").items() if key.startswith(capability)}
-    seen = {"presets", "x/7", "x/8", "weight", "factors"}
-    for i, (x_scale, x_zero_point, w_scale, scale, zero_point) in enumerate(r["presets"]):
-        to, zeros = (scale, int(zero_point)), np.zeros(len(r["factors"]), np.int64)
-        tensor = QTensor(r["weight"], w_scale, 0, "qint8")
-        channel = QTensor(r["weight"], w_scale * r["factors"], zeros, "qint8", 0)
-        seen.add(f"bias/{i}")
-        for engine in [engine for engine in ENGINES if f"{engine}/7/tensor/0" in r]:
-            machine = recorded_machine("linear", capability, engine)
-            for bits in (7, 8):
-                x = QTensor(r[f"x/{bits}"], x_scale, int(x_zero_point), "quint8")
-                for name, weight, f in (
-                    ("tensor", tensor, qlearn.linear),
-                    ("channel", channel, qlearn.linear),
-                    ("relu", channel, qlearn.linear_relu),
-                ):
-                    key = f"{engine}/{bits}/{name}/{i}"
-                    seen.add(key)
-                    ours = f(x, weight, r[f"bias/{i}"], *to, machine=machine)
-                    compare("linear, recorded", ours.int_repr(), r[key], key)
-    assert seen == r.keys()
+@each("linear")
+def test_recorded(source: Source) -> None:
+    r = source.arrays
+    outputs = [key for key in r if key.split("/")[0] in ENGINES]
+    for key in outputs:
+        engine, bits, name, i = key.split("/")
+        x_scale, x_zero_point, w_scale, scale, zero_point = r["presets"][int(i)].tolist()
+        weight = QTensor(r["weight"], w_scale, 0, "qint8")
+        if name != "tensor":
+            zeros = np.zeros(len(r["factors"]), np.int64)
+            weight = QTensor(r["weight"], w_scale * r["factors"], zeros, "qint8", 0)
+        x = QTensor(r[f"x/{bits}"], x_scale, int(x_zero_point), "quint8")
+        f = qlearn.linear_relu if name == "relu" else qlearn.linear
+        ours = f(x, weight, r[f"bias/{i}"], scale, int(zero_point), machine=source.machine(engine))
+        compare("linear, recorded", ours.int_repr(), r[key], key)
+    assert len(outputs) > 30
 
 
 @pytest.mark.torch

@@ -11,14 +11,14 @@ import qlearn
 import record
 from conformance import assert_equal
 from oracle import ask, compare
-from qlearn import Machine, QTensor, cascade_sum, pooling, recordings, rounding
+from qlearn import Machine, QTensor, cascade_sum, quantize, rounding
 from qlearn.machine import ENGINES
+from recorded import Source, each, sources, two
 from strategies import arranged, not_integers
 
 mean = import_module("qlearn.mean")  # qlearn.mean is the function
-RECORDED = recordings.load("mean")
 RECORDER = record.load("mean")
-CAPABILITIES = list(recordings.sources("mean"))
+ALL = two("mean", "default", "avx2", "avx512")
 
 
 @pytest.mark.torch
@@ -64,33 +64,34 @@ def _sums(drawn: list[Any]) -> list[Any]:
 # Recordings, and wrong steps that they tell from the right ones
 
 
-def ours(capability: str, key: str) -> Any:
+def ours(source: Source, key: str) -> Any:
     """qlearn's codes of one recorded array."""
     name, how = key.split("/")
     if name == "all":
-        machine = Machine("x86", capability.upper(), int(how))
+        machine = source.machine("x86", int(how))
         drawn = [QTensor(arranged(q, "channels_last"), scale, RECORDER.ZERO_POINT, "quint8") for q, scale in LARGE]
         return np.array([qlearn.mean(x, machine=machine).int_repr() for x in drawn])
     _, layout, dim = RECORDER.CASES[name]
-    q, machine = arranged(RECORDED[f"{capability}/{name}"], layout), Machine(how, capability.upper(), 1)
+    q = arranged(source.arrays[name], layout)
     tensors = [QTensor(q, scale, RECORDER.ZERO_POINT, "quint8") for scale in RECORDER.SCALES]
-    return np.stack([qlearn.mean(x, dim, machine=machine).int_repr() for x in tensors])
+    return np.stack([qlearn.mean(x, dim, machine=source.machine(how)).int_repr() for x in tensors])
 
 
 LARGE = RECORDER.large()
-KEYS = tuple(key.split("/", 1)[1] for key in RECORDED if key.startswith("avx2/") and key.count("/") == 2)
+KEYS = tuple(key for key in sources("mean")[0].arrays if key.count("/") == 1)
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@each("mean")
 @pytest.mark.parametrize("key", KEYS)
-def test_recorded(capability: str, key: str) -> None:
-    compare("mean, recorded", ours(capability, key), RECORDED[f"{capability}/{key}"], key)
+def test_recorded(source: Source, key: str) -> None:
+    compare("mean, recorded", ours(source, key), source.arrays[key], key)
 
 
-def test_threads_change_an_integer() -> None:
+@each("mean")
+def test_threads_change_an_integer(source: Source) -> None:
     """The mean of 40,960 codes on one thread and on two: other blocks, other roundings, other integers at ties."""
-    one, two = (RECORDED[f"avx2/all/{threads}"] for threads in (1, 2))
-    assert (one != two).any() and np.abs(one.astype(int) - two).max() == 1
+    one, other = (source.arrays[f"all/{threads}"] for threads in (1, 2))
+    assert (one != other).any() and np.abs(one.astype(int) - other).max() == 1
 
 
 def one_by_one(a: Any) -> Any:
@@ -128,7 +129,7 @@ def mutants() -> list[tuple[str, Any, str, Any]]:
         ("last/fbgemm", mean, "divided", lambda s, n: s * rounding.reciprocal(n)),
         ("columns/fbgemm", mean, "divided", lambda s, n: s * rounding.reciprocal(n)),
         ("pixels/qnnpack", mean, "inverse_of_scales", lambda scale, n: rounding.reciprocal(n)),
-        ("pixels/qnnpack", mean, "quantize_round_then_add", pooling.quantize_add_then_round),
+        ("pixels/qnnpack", mean, "in_vectors", quantize.add_first),
     ]
 
 
@@ -136,12 +137,13 @@ def mutants() -> list[tuple[str, Any, str, Any]]:
 def test_step_is_needed(key: str, module: Any, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded codes tell each wrong step from the right one."""
     monkeypatch.setattr(module, step, wrong)
-    assert any((ours(capability, key) != RECORDED[f"{capability}/{key}"]).any() for capability in CAPABILITIES)
+    assert any((ours(source, key) != source.arrays[key]).any() for source in ALL)
 
 
-def test_the_integer_mean_knows_no_zero_point() -> None:
+@each("mean")
+def test_the_integer_mean_knows_no_zero_point(source: Source) -> None:
     """Ties of the last axes: the codes' parity decides, not that of code minus zero point."""
-    q, theirs = RECORDED["avx2/last"], RECORDED["avx2/last/fbgemm"]
+    q, theirs = source.arrays["last"], source.arrays["last/fbgemm"]
     sums = q.sum((1, 2), dtype=np.float32)
     assert np.array_equal(theirs[0], np.rint(sums / np.float32(14))) and (theirs == theirs[0]).all()
     assert not np.array_equal(theirs[0], np.rint(sums / np.float32(14) - 3) + 3)

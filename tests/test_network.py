@@ -4,7 +4,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,10 +20,31 @@ from qlearn.network import Progress, Ref, Step
 CAPABILITY = "AVX512" if "avx512f" in layers.cpu_flags() else "AVX2"
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    layers.need(request.param)
-    return str(request.param)
+class Asked(NamedTuple):
+    """Where PyTorch runs: the keywords of ``ask``."""
+
+    engine: str
+    cpu: str = ""  # "AVX2": as a CPU without AVX-512
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.cpu}".strip()
+
+
+@pytest.fixture(
+    params=[*map(Asked, ENGINES), *(Asked(engine, "AVX2") for engine in ("fbgemm", "x86", "onednn"))], ids=str
+)
+def asked(request: pytest.FixtureRequest) -> Asked:
+    """An engine, on this CPU; and as a CPU without AVX-512 where this one has it (qnnpack does not look at it)."""
+    found: Asked = request.param
+    if found.cpu and "avx512f" not in layers.cpu_flags():
+        pytest.skip("this CPU has no AVX-512, and is asked as it is")
+    layers.need(*found)
+    return found
+
+
+def capability(asked: Asked) -> str:
+    """The highest there is."""
+    return asked.cpu or CAPABILITY
 
 
 def counted(elements: int, differing: int) -> None:
@@ -33,9 +54,10 @@ def counted(elements: int, differing: int) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize(("name", "how"), [*((name, "quantize") for name in SMALL), ("resnet18", "quantize_fx")])
-def test_every_layer(name: str, how: str, engine: str) -> None:
+def test_every_layer(name: str, how: str, asked: Asked) -> None:
     """Given the same inputs and from the start; on two threads, since sums are cut there; and what is returned."""
-    found, same, same_strides = ask(CAPABILITY, network_models.compared, name, how, 64, 3, engine=engine, threads=2)
+    model = (network_models.compared, name, how, 64, 3)
+    found, same, same_strides = ask(capability(asked), *model, **asked._asdict(), threads=2)
     assert len(found) > 12 and same and same_strides
     for row in found:
         counted(row.elements, row.from_start)
@@ -53,13 +75,13 @@ def test_lower_capabilities() -> None:
 
 
 @pytest.mark.torch
-def test_operators(engine: str) -> None:
+def test_operators(asked: Asked) -> None:
     """Small models, one for each operator that a network may hold."""
     names = list(network_models.operators())
-    found = ask(CAPABILITY, network_models.compare_operators, names, engine=engine)
+    found = ask(capability(asked), network_models.compare_operators, names, **asked._asdict())
     refused = {name for name, answer in found.items() if isinstance(answer, str)}
-    assert refused <= ({"AdaptiveAvgPool2d", "Conv3d"} if engine == "qnnpack" else set()), found
-    if engine == "qnnpack":
+    assert refused <= ({"AdaptiveAvgPool2d", "Conv3d"} if asked.engine == "qnnpack" else set()), found
+    if asked.engine == "qnnpack":
         unread = "of layer layer is not there yet"
         assert "whose weights PyTorch does not hand out" in found["Conv3d"] and found["Conv3d"].endswith(unread)
     for name in set(names) - refused:
@@ -69,12 +91,12 @@ def test_operators(engine: str) -> None:
 
 
 @pytest.mark.torch
-def test_random_chains(engine: str, rng: np.random.Generator) -> None:
+def test_random_chains(asked: Asked, rng: np.random.Generator) -> None:
     """Layers behind one another in any order, joined with their inputs or not, on one thread and two."""
     for threads in (1, 2):
         seed = int(rng.integers(2**31))
         for words, compared, differing, notes in ask(
-            CAPABILITY, network_models.random_chains, seed, 5, engine=engine, threads=threads
+            capability(asked), network_models.random_chains, seed, 5, **asked._asdict(), threads=threads
         ):
             counted(compared, differing)
             assert compared > 500 and differing == 0 and not notes, (seed, words, differing, notes)
@@ -87,9 +109,9 @@ def test_several_outputs() -> None:
 
 
 @pytest.mark.torch
-def test_by_torch_fx(engine: str) -> None:
+def test_by_torch_fx(asked: Asked) -> None:
     """What only its graphs hold: real numbers that are moved, and packed weights."""
-    found, operators = ask(CAPABILITY, network_models.by_torch_fx, engine=engine)
+    found, operators = ask(capability(asked), network_models.by_torch_fx, **asked._asdict())
     for compared, differing, notes in found:
         counted(compared, differing)
         assert compared > 1000 and differing == 0 and not notes

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracle
-from oracle import ask, compare
+from oracle import ask, compare, running
 from qlearn import Machine, observers, recordings
 from qlearn.observers import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver, choose_qparams, quant_range
+from recorded import Source, each
 from strategies import not_integers, not_numbers
 
 f32 = np.float32
+MACHINE = Machine("x86", "AVX2", 1)
 EXTREMES = (
     "MinMaxObserver",
     "MovingAverageMinMaxObserver",
@@ -130,11 +132,11 @@ def theirs(cases: list[Case]) -> Any:
     return found
 
 
-def ours(case: Case, capability: str = "AVX2", module: Any = observers) -> list[Any]:
+def ours(case: Case, machine: Machine = MACHINE, module: Any = observers) -> list[Any]:
     """qlearn's answers."""
     name, given_options, batches = case
-    machine = {"machine": Machine("x86", capability, 1)} if name == "HistogramObserver" else {}
-    observer = getattr(module, name)(**given_options, **machine)
+    where = {"machine": machine} if name == "HistogramObserver" else {}
+    observer = getattr(module, name)(**given_options, **where)
     for x in batches:
         assert observer(x) is x
     if name == "HistogramObserver":
@@ -154,10 +156,10 @@ def check(capability: str, cases: list[Case], threads: int = 1) -> None:
         if isinstance(answer, str):
             assert "should be less than max" in answer, what
             with pytest.raises(ValueError, match="the minimum is above the maximum"):
-                ours(case, capability)
+                ours(case, running("x86", capability))
             continue
         try:
-            mine = ours(case, capability)
+            mine = ours(case, running("x86", capability))
         except ValueError as error:  # PyTorch's own zero point is then the nonsense of an overflow
             assert "overflows int32" in str(error) and given_options["dtype"] == "qint32", what
             continue
@@ -268,24 +270,23 @@ def test_where_pytorch_answers_with_nonsense_we_raise() -> None:
     assert [bool(np.isfinite(answer[0][0])) for answer in found[:3]] == [False] * 3
     assert found[3][1] == 0  # a range that ends at 0 needs the largest zero point
     assert found[4][4].nonzero()[0].tolist() == [0]  # all values in bin 0
-    for each in cases:
+    for one in cases:
         with pytest.raises(ValueError, match=r"NaN or infinite|overflows"):
-            ours(each)
+            ours(one)
 
 
-@pytest.mark.parametrize("capability", recordings.sources("observers"))
-def test_recorded(capability: str) -> None:
-    arrays = recordings.load("observers")
-    r = {k.removeprefix(f"{capability}/"): v for k, v in arrays.items() if k.startswith(capability)}
+@each("observers")
+def test_recorded(source: Source) -> None:
+    r, machine = source.arrays, source.machine("x86")
     for i, kind in itertools.product(range(5), ("tensor", "channel")):
         x = recordings.load("range")[f"avx2/{i}/x"]
         batches = list(x.reshape(10, 400) if kind == "tensor" else x.reshape(2, 8, 250))
         for (name, dtype, qscheme, reduce_range), row in zip(r[kind], r[f"{i}/{kind}"], strict=True):
             named = {"dtype": str(dtype), "qscheme": str(qscheme), "reduce_range": reduce_range == "True"}
-            mine = [np.asarray(a, float).ravel() for a in ours((str(name), named, batches), capability.upper())[:4]]
+            mine = [np.asarray(a, float).ravel() for a in ours((str(name), named, batches), machine)[:4]]
             compare(f"{name}, recorded", np.array(mine).squeeze(), row, named)
     for i, (row, parts) in itertools.product(range(5), enumerate((1, 10))):
-        observer = HistogramObserver(machine=Machine("x86", capability.upper(), 1))
+        observer = HistogramObserver(machine=machine)
         for batch in recordings.load("range")[f"avx2/{i}/x"].reshape(parts, -1):
             observer(batch)
         found = observer.search()
@@ -363,9 +364,9 @@ FAST_HISTOGRAMS: list[Case] = [
 
 def answers(cases: list[Case], module: Any) -> list[Any]:
     found: list[Any] = []
-    for each in cases:
+    for one in cases:
         try:
-            found += [a.tolist() for a in ours(each, module=module)]
+            found += [a.tolist() for a in ours(one, module=module)]
         except (ValueError, IndexError) as error:
             found.append(type(error).__name__)
     return found

@@ -11,13 +11,14 @@ import operators
 import qlearn
 import record
 from conformance import assert_equal
-from oracle import ask, compare
-from qlearn import Machine, QTensor, concatenate, elementwise, pooling, recordings, rounding
+from oracle import ask, compare, running
+from qlearn import Machine, QTensor, concatenate, pooling, quantize, rounding
 from qlearn.machine import ENGINES
+from qlearn.releases import ZERO_POINT_FIRST
+from recorded import Source, each, two
 from strategies import arranged, not_integers
 
 POOLS = ("max_pool1d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
-RECORDED = recordings.load("pooling")
 RECORDER = record.load("pooling")
 
 
@@ -61,7 +62,7 @@ def averages(n: int, scale: float, zero_point: int, channels: int, layout: str) 
 @pytest.mark.torch
 @pytest.mark.parametrize("engine", ["x86", "qnnpack"])
 def test_every_sum(capability: str, engine: str) -> None:
-    machine = Machine(engine, capability, 1)
+    machine = running(engine, capability)
     for n in (2, 6, 14, 26):
         for zero_point, scale in ((3, 0.05), (128, 0.037)):
             for channels, layout in ((0, "channels_last"), (5, "channels_last"), (5, "contiguous")):
@@ -76,31 +77,28 @@ def test_every_sum(capability: str, engine: str) -> None:
 # Recordings, and wrong steps that they tell from the right ones
 
 
-def ours(capability: str, key: str) -> Any:
+def ours(source: Source, key: str) -> Any:
     """qlearn's codes of one recorded array, flat."""
-    engine, layout, number = key.split("/")
+    r, (engine, layout, number) = source.arrays, key.split("/")
     if engine == "board":
-        board = QTensor(RECORDED[f"{capability}/board"], RECORDER.SCALE, 3, "quint8")
-        return qlearn.adaptive_avg_pool2d(board, 2, machine=Machine("x86", capability.upper(), 1)).int_repr().ravel()
+        board = QTensor(r["board"], RECORDER.SCALE, 3, "quint8")
+        return qlearn.adaptive_avg_pool2d(board, 2, machine=source.machine("x86")).int_repr().ravel()
     if engine == "hard":
-        hard = QTensor(arranged(RECORDED[f"{capability}/hard"], layout), RECORDER.SCALE, 128, "quint8")
-        return (
-            qlearn.adaptive_avg_pool2d(hard, (2, 4), machine=Machine("x86", capability.upper(), 1)).int_repr().ravel()
-        )
+        hard = QTensor(arranged(r["hard"], layout), RECORDER.SCALE, 128, "quint8")
+        return qlearn.adaptive_avg_pool2d(hard, (2, 4), machine=source.machine("x86")).int_repr().ravel()
     if engine == "large":
-        large = QTensor(arranged(RECORDED[f"{capability}/large"], layout), RECORDER.SCALE, 0, "qint32")
-        machine = Machine("x86", capability.upper(), 1)
+        large = QTensor(arranged(r["large"], layout), RECORDER.SCALE, 0, "qint32")
+        machine = source.machine("x86")
         return qlearn.avg_pool2d(large, 2, divisor_override=int(number), machine=machine).int_repr().ravel()
-    x = QTensor(arranged(RECORDED[f"{capability}/x"], layout), RECORDER.SCALE, int(number), "quint8")
-    machine = Machine(engine, capability.upper(), 1)
-    pools = [getattr(qlearn, name)(x, *args, machine=machine) for name, args in RECORDER.CALLS]
+    x = QTensor(arranged(r["x"], layout), RECORDER.SCALE, int(number), "quint8")
+    pools = [getattr(qlearn, name)(x, *args, machine=source.machine(engine)) for name, args in RECORDER.CALLS]
     return np.concatenate([pool.int_repr().ravel() for pool in pools])
 
 
-def theirs(capability: str, key: str) -> Any:
+def theirs(source: Source, key: str) -> Any:
     """PyTorch's."""
     name = key.split("/")[0]
-    return RECORDED[f"{capability}/{f'{name}/out' if name in ('board', 'hard') else key}"].ravel()
+    return source.arrays[f"{name}/out" if name in ("board", "hard") else key].ravel()
 
 
 KEYS = (
@@ -111,10 +109,10 @@ KEYS = (
 )
 
 
-@pytest.mark.parametrize("capability", recordings.sources("pooling"))
+@each("pooling")
 @pytest.mark.parametrize("key", KEYS)
-def test_recorded(capability: str, key: str) -> None:
-    compare("pools, recorded", ours(capability, key), theirs(capability, key), key)
+def test_recorded(source: Source, key: str) -> None:
+    compare("pools, recorded", ours(source, key), theirs(source, key), key)
 
 
 ODD = ("fbgemm/channels_last/3", "fbgemm/channels_last/128")
@@ -125,50 +123,67 @@ BOARD = ("board/contiguous/2",)
 right_largest, right_counts, right_adaptive = pooling._largest, pooling._counts, pooling._adaptive
 
 
-def mutants() -> list[tuple[str, tuple[str, ...], str, Any]]:
-    """capability, recorded arrays, step, and a wrong form of it."""
-    before, after = elementwise.quantize_add_then_round, elementwise.quantize_round_then_add
-    fused = rounding.fma_then_round
-    found: list[tuple[str, tuple[str, ...], str, Any]] = []
+def mutants() -> list[tuple[Source, tuple[str, ...], str, Any]]:
+    """Whose arrays, which, step, and a wrong form of it."""
+    found = []
     for capability, width in (("default", 0), ("avx2", 8), ("avx512", 16)):
-        found += [(capability, ODD, "quantize_add_then_round", after)]
-        found += [(capability, ODD, "VECTOR", {capability.upper(): w}) for w in (0, 8, 16) if w != width]
-        found += [(capability, QNNPACK, "quantize_round_then_add", before)]
-    for capability in ("avx2", "avx512"):
-        found += [(capability, ODD, "quantize_round_then_add", wrong) for wrong in (before, fused)]
-        found += [(capability, HARD, "fma_then_round", wrong) for wrong in (before, after)]
-        found += [(capability, HARD, "EIGHT", wrong) for wrong in (16, 1)]
+        for source in two("pooling", capability):
+            found += [(source, *mutant) for mutant in of_quantize(source.machine(), width)]
+    for source in two("pooling", "avx2"):
+        found += [(source, *mutant) for mutant in of_averages()]
+    return found
+
+
+def of_quantize(machine: Machine, width: int) -> list[tuple[tuple[str, ...], str, Any]]:
+    """Wrong ways from averages to codes; and other numbers of channels in a vector, where vectors part from scalars."""
+    before, after, fused = quantize.add_first, quantize.in_vectors, rounding.fma_then_round
+    first = machine.has(ZERO_POINT_FIRST)
+
+    def chosen(step: str, *quantizers: Any) -> list[Any]:
+        return [(step, lambda machine, wrong=wrong: wrong) for wrong in quantizers]
+
+    found = [(QNNPACK, "in_vectors", before)]
+    found += [(ODD, *mutant) for mutant in chosen("in_scalars", after if first else before)]
+    if first:
+        found += [(ODD, "VECTOR", {machine.capability: w}) for w in (0, 8, 16) if w != width]
+    if machine.capability != "DEFAULT":
+        found += [(ODD, "in_vectors", wrong) for wrong in (before, fused)]
+        found += [(HARD + ODD, *mutant) for mutant in chosen("in_vectors_of_fbgemm", before)]
+        found += [(HARD, *mutant) for mutant in chosen("in_vectors_of_fbgemm", after if first else fused)]
+        found += [(HARD, "EIGHT", wrong) for wrong in (16, 1) if first]
+    return found
+
+
+def of_averages() -> list[tuple[tuple[str, ...], str, Any]]:
+    """Wrong sums, counts and inverses."""
     return [
-        *found,
-        ("avx2", BESIDE, "quantize_in_int32", after),
-        ("avx2", BOARD, "inverse_of_sides", lambda kh, kw: rounding.reciprocal(np.multiply.outer(kh, kw))),
-        ("avx2", BESIDE, "_counts", lambda span, length, margin: right_counts(span, length, 0)),
-        ("avx2", BESIDE, "_counts", lambda span, length, margin: right_counts(span, length, 1)),
-        ("avx2", ODD, "_adaptive", lambda length, out: pooling._regular(out, -(-length // out), length // out, 0)),
-        ("avx2", ("large/contiguous/16777217",), "inverse_in_double", rounding.reciprocal),
-        *(
-            ("avx2", (f"large/channels_last/{d}",), "inverse_of_count", concatenate.inverse_in_double)
-            for d in (2**24 + 1,)
-        ),
-        ("avx2", QNNPACK, "inverse_of_scales", lambda scale, n: rounding.reciprocal(n)),
-        ("avx2", QNNPACK, "_largest", lambda *where, nearest: right_largest(*where, nearest=False)),
-        ("avx2", ODD, "_largest", lambda *where, nearest: right_largest(*where, nearest=True)),
+        (BESIDE, "quantize_in_int32", quantize.in_vectors),
+        (BOARD, "inverse_of_sides", lambda kh, kw: rounding.reciprocal(np.multiply.outer(kh, kw))),
+        (BESIDE, "_counts", lambda span, length, margin: right_counts(span, length, 0)),
+        (BESIDE, "_counts", lambda span, length, margin: right_counts(span, length, 1)),
+        (ODD, "_adaptive", lambda length, out: pooling._regular(out, -(-length // out), length // out, 0)),
+        (("large/contiguous/16777217",), "inverse_in_double", rounding.reciprocal),
+        (("large/channels_last/16777217",), "inverse_of_count", concatenate.inverse_in_double),
+        (QNNPACK, "inverse_of_scales", lambda scale, n: rounding.reciprocal(n)),
+        (QNNPACK, "_largest", lambda *where, nearest: right_largest(*where, nearest=False)),
+        (ODD, "_largest", lambda *where, nearest: right_largest(*where, nearest=True)),
     ]
 
 
-@pytest.mark.parametrize(("capability", "keys", "step", "wrong"), mutants())
+@pytest.mark.parametrize(("source", "keys", "step", "wrong"), mutants())
 def test_step_is_needed(
-    capability: str, keys: tuple[str, ...], step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+    source: Source, keys: tuple[str, ...], step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyTorch's recorded codes tell each wrong step from the right one."""
     monkeypatch.setattr(pooling, step, wrong)
-    assert any((ours(capability, key) != theirs(capability, key)).any() for key in keys)
+    assert any((ours(source, key) != theirs(source, key)).any() for key in keys)
 
 
-def test_the_contiguous_adaptive_average_knows_no_zero_point() -> None:
+@pytest.mark.parametrize("source", two("pooling", "avx2"), ids=str)
+def test_the_contiguous_adaptive_average_knows_no_zero_point(source: Source) -> None:
     """sum(q) * m rounds otherwise than sum(q - z) * m + z; recorded, so this is PyTorch's."""
-    codes = theirs("avx2", "board/contiguous/2").reshape(9, 4)[:, 0]
-    sums = RECORDED["avx2/board"][0, :, :7, :10].sum((1, 2), dtype=np.int64)
+    codes = theirs(source, "board/contiguous/2").reshape(9, 4)[:, 0]
+    sums = source.arrays["board"][0, :, :7, :10].sum((1, 2), dtype=np.int64)
     m = pooling.inverse_of_sides(np.array([7]), np.array([10]))[0, 0]
     assert np.array_equal(codes, np.rint(sums.astype(np.float32) * m))
     assert not np.array_equal(codes, np.rint((sums - 70 * 3).astype(np.float32) * m + np.float32(3)))

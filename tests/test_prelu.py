@@ -9,12 +9,12 @@ import pytest
 import qlearn
 from conformance import SIZES, SPLITS, assert_equal, operators
 from oracle import compare
-from qlearn import Machine, QTensor, recordings
+from qlearn import QTensor
 from qlearn.affine import DTYPES
 from qlearn.machine import ENGINES
+from recorded import Source, each, two
 
 prelu = import_module("qlearn.prelu")  # qlearn.prelu is the function
-R = recordings.load("activations")
 X = QTensor(np.arange(256, dtype=np.uint8).reshape(4, 64), 0.05, 3, "quint8")
 SLOPE = QTensor([25], 0.01, 0, "quint8")
 f = np.float32
@@ -33,40 +33,41 @@ def test_live(dispatch: str, engine: str, rng: np.random.Generator) -> None:
     assert_equal("prelu", engine, dispatch, rng, draws)
 
 
-def recorded(capability: str, i: int, path: str) -> tuple[Any, Any]:
+def recorded(source: Source, i: int, path: str) -> tuple[Any, Any]:
     """qlearn's and PyTorch's codes of case i."""
-    kind, s, z, w, ws, wz, scale, zero_point = R[f"{capability}/cases/prelu"][i].tolist()
+    r = source.arrays
+    kind, s, z, w, ws, wz, scale, zero_point = r["cases/prelu"][i].tolist()
     dtype = ("quint8", "qint8", "qint32")[int(kind)]
-    codes = R[f"{capability}/qint32"] if dtype == "qint32" else np.arange(256, dtype=np.uint8).view(DTYPES[dtype])
+    codes = r["qint32"] if dtype == "qint32" else np.arange(256, dtype=np.uint8).view(DTYPES[dtype])
     weight = QTensor(np.array([w], DTYPES[dtype]), ws, int(wz), dtype)
     short = codes.size if path == "body" else 15 if dtype == "qint32" else 63
     parts = [QTensor(codes[k : k + short], s, int(z), dtype) for k in range(0, codes.size, short)]
-    machine = Machine("fbgemm", capability.upper(), 1)
-    ours = [qlearn.prelu(part, weight, scale, int(zero_point), machine=machine).int_repr() for part in parts]
-    return np.concatenate(ours), R[f"{capability}/prelu/{i}/{path}"]
+    ours = [qlearn.prelu(part, weight, scale, int(zero_point), machine=source.machine()).int_repr() for part in parts]
+    return np.concatenate(ours), r[f"prelu/{i}/{path}"]
 
 
-@pytest.mark.parametrize("capability", recordings.sources("activations"))
-def test_recorded(capability: str) -> None:
+@each("activations")
+def test_recorded(source: Source) -> None:
     for i in range(3):
         for path in ("body", "tail"):
-            compare("prelu, recorded", *recorded(capability, i, path), f"{i} {path}")
+            compare("prelu, recorded", *recorded(source, i, path), f"{i} {path}")
 
 
 WRONG = [
     ("sloped", lambda q, z, w, zw, one: np.where(q > z, q.astype(int) - z, (q.astype(int) - z) * (w.astype(int) - zw))),
     ("sloped", lambda q, z, w, zw, one: (q.astype(np.int32) - z) * (w.astype(np.int32) - zw)),
     ("multiplier_of_product", lambda a, b, s: f(a * b / s)),
-    ("code_of", lambda real, x: np.floor(1 / x.q_scale()) + x.q_zero_point()),
+    ("code_of", lambda real, x, machine: np.floor(1 / x.q_scale()) + x.q_zero_point()),
     ("requantize", lambda path, cap, c, m, z, dtype: np.clip(np.rint(c * m + z), -128, 255).astype(DTYPES[dtype])),
 ]
 
 
+@pytest.mark.parametrize("source", two("activations", "avx2"), ids=str)
 @pytest.mark.parametrize(("step", "wrong"), WRONG)
-def test_step_is_needed(step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_is_needed(source: Source, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded answers tell each wrong step from the right one."""
     monkeypatch.setattr(prelu, step, wrong, raising=True)
-    assert any((np.not_equal(*recorded("avx2", i, "body"))).any() for i in range(3))
+    assert any((np.not_equal(*recorded(source, i, "body"))).any() for i in range(3))
 
 
 def test_input_that_does_not_fit() -> None:

@@ -8,10 +8,11 @@ from test_elementwise import table
 
 import qlearn
 from conformance import operators
-from oracle import COMPARED, DIFFERING, ask, compare
-from qlearn import Machine, QTensor, qnnpack_add, recordings
+from oracle import COMPARED, DIFFERING, ask, compare, running
+from qlearn import QTensor, qnnpack_add
+from recorded import Source, two
 
-QNNPACK = Machine("qnnpack", "AVX2", 1)
+QNNPACK = running("qnnpack", "AVX2")
 
 
 def totals(cases: list[Any], threads: int) -> list[Any]:
@@ -97,14 +98,15 @@ def wrong_steps() -> list[tuple[str, Any]]:
     return [*fixed, *(("shift_right", form) for form in (up, to_even, cut))]
 
 
+@pytest.mark.parametrize("source", two("elementwise", "avx2"), ids=str)
 @pytest.mark.parametrize(("step", "wrong"), wrong_steps())
-def test_step_is_needed(step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_is_needed(source: Source, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded tables tell each wrong step from the right one."""
     monkeypatch.setattr(qnnpack_add, step, wrong)
-    arrays = recordings.load("elementwise")
+    machine = source.machine("qnnpack")
     assert any(
-        (table("add", "avx2", "body", params, engine="qnnpack") != arrays[f"avx2/qnnpack/{i}"]).any()
-        for i, params in enumerate(arrays["avx2/qnnpack"])
+        (table("add", machine, "body", params) != source.arrays[f"qnnpack/{i}"]).any()
+        for i, params in enumerate(source.arrays["qnnpack"])
     )
 
 
@@ -115,7 +117,7 @@ def test_left_to_the_float_kernel(rng: np.random.Generator) -> None:
     """qint8, and shapes that differ, are added as on fbgemm, where fixed point gives other integers."""
     a, b = (QTensor(rng.integers(0, 256, (1, 6400), dtype=np.uint8), 0.05, 128, "quint8") for _ in "ab")
     row = QTensor(b.int_repr()[0], 0.05, 128, "quint8")
-    fbgemm = Machine("fbgemm", "AVX2", 1)
+    fbgemm = running("fbgemm", "AVX2")
     same = qlearn.add(a, row, 0.1, 128, machine=fbgemm).int_repr()
     assert np.array_equal(qlearn.add(a, row, 0.1, 128, machine=QNNPACK).int_repr(), same)
     assert not np.array_equal(qlearn.add(a, b, 0.1, 128, machine=QNNPACK).int_repr(), same)

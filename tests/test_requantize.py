@@ -97,8 +97,8 @@ def batch(function: str) -> list[Layer]:
         symmetric = engine == "onednn"
         return [draw_linear(rng, (99, 2 + i % 9), 40, bits=7, symmetric=symmetric) for i in range(300)]
     n, kind = (3, "depthwise") if function == "onednn_gemm" else (2, "grouped")
-    where = layers.machines_to_draw_for(engine, cpu)
-    drawn = [draw_conv(rng, n, *where, bits=7, symmetric=True, kind=kind) for _ in range(240 // n)]
+    machine = machine_of(engine, cpu=cpu)
+    drawn = [draw_conv(rng, n, machine, bits=7, symmetric=True, kind=kind) for _ in range(240 // n)]
     if function == "onednn_reference":
         return [layer for layer in drawn if layer.weight.shape[1] % 4]
     shape = [layer for layer in drawn if layer.weight.shape[0] == layer.geometry[3]]
@@ -152,10 +152,9 @@ def test_saturation_is_needed(
     """Exact sums, another pairing and another padding differ from PyTorch where codes take all 8 bits."""
     layers.need(engine, cpu)
     rng = np.random.default_rng(5)
-    where = layers.machines_to_draw_for(engine, cpu)
-    drawn = [draw_conv(rng, n, *where, bits=8, symmetric=True, kind=kind) for _ in range(20)]
-    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine=engine, cpu=cpu)
     machine = machine_of(engine, cpu=cpu)
+    drawn = [draw_conv(rng, n, machine, bits=8, symmetric=True, kind=kind) for _ in range(20)]
+    theirs = ask("DEFAULT", layers.torch_answers, drawn, engine=engine, cpu=cpu)
     assert differing(drawn, theirs, machine) == 0
     with monkeypatch.context() as patch:
         patch.setattr(conv, "saturation_loss", lambda x, w: accumulate.saturation_loss(x, w) * 0)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qlearn
-from conformance import SIZES, SPLITS, assert_equal, operators
-from oracle import ask, compare
-from qlearn import Machine, QTensor, recordings, scalars
+from conformance import SIZES, SPLITS, assert_cases, assert_equal, operators
+from oracle import compare
+from qlearn import Machine, QTensor, scalars
 from qlearn.machine import ENGINES
+from recorded import Source, each, two
 from strategies import not_numbers
 
 NAMES = ("add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu", "relu")
-RECORDED = recordings.load("elementwise")
 CODES = np.arange(256, dtype=np.uint8)
 X = QTensor(CODES.reshape(4, 64), 0.5, 3, "quint8")
 f = np.float32
@@ -35,21 +35,20 @@ def test_live(dispatch: str, engine: str, name: str, rng: np.random.Generator) -
     assert_equal(name, engine, dispatch, rng, draws)
 
 
-def recorded(name: str, capability: str, i: int) -> Any:
+def recorded(name: str, source: Source, i: int) -> Any:
     """qlearn's and PyTorch's codes of case i, with scale and zero point at their end."""
-    r = RECORDED
-    scale, zero_point, c = r[f"{capability}/scalars"][i].tolist()
-    out = getattr(qlearn, name)(QTensor(CODES, scale, int(zero_point), "quint8"), c)
+    r = source.arrays
+    scale, zero_point, c = r["scalars"][i].tolist()
+    out = getattr(qlearn, name)(QTensor(CODES, scale, int(zero_point), "quint8"), c, machine=source.machine())
     ours = [*out.int_repr().tolist(), out.q_scale(), out.q_zero_point()]
-    theirs = np.concatenate([r[f"{capability}/{name}/{i}"], r[f"{capability}/{name}/{i}/about"]])
-    return np.array(ours), theirs
+    return np.array(ours), np.concatenate([r[f"{name}/{i}"], r[f"{name}/{i}/about"]])
 
 
 @pytest.mark.parametrize("name", ["add_scalar", "mul_scalar"])
-@pytest.mark.parametrize("capability", recordings.sources("elementwise"))
-def test_recorded(capability: str, name: str) -> None:
-    for i in range(len(RECORDED[f"{capability}/scalars"])):
-        compare(f"{name}, recorded", *recorded(name, capability, i), i)
+@each("elementwise")
+def test_recorded(source: Source, name: str) -> None:
+    for i in range(len(source.arrays["scalars"])):
+        compare(f"{name}, recorded", *recorded(name, source, i), i)
 
 
 WRONG = [
@@ -63,31 +62,27 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("source", two("elementwise", "avx2"), ids=str)
 @pytest.mark.parametrize(("step", "wrong"), WRONG)
-def test_step_is_needed(step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_is_needed(source: Source, step: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's recorded answers tell each wrong step of add_scalar from the right one."""
     monkeypatch.setattr(scalars, step, wrong, raising=False)
-    count = len(RECORDED["avx2/scalars"])
-    assert any((np.not_equal(*recorded("add_scalar", "avx2", i))).any() for i in range(count))
+    count = len(source.arrays["scalars"])
+    assert any((np.not_equal(*recorded("add_scalar", source, i))).any() for i in range(count))
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("scale", [1.0, 0.3, 1e-3])
 def test_qint32_out_of_range(dispatch: str, scale: float, rng: np.random.Generator) -> None:
     """Zero points and numbers that push qint32 codes out of int32: the body's sum wraps, the tail's is clamped."""
+    asked = []
     for _ in range(40):
         codes = rng.integers(-(2**31), 2**31, 50).astype(np.int32)
         zero_point = int(rng.choice([2**31 - 1, -(2**31), int(rng.integers(-(2**31), 2**31))]))
         c = float(rng.uniform(-(2.0**32), 2.0**32) * scale)
         case = operators.Case((operators.Operand(codes, (50,), (1,), scale, zero_point),), (c,))
-        for name in ("add_scalar", "add_scalar_relu"):
-            n, differing, words = ask(dispatch, both, name, case, dispatch, elementwise=True)
-            compare(name, np.full(n, differing), np.zeros(n, int), words)
-
-
-def both(name: str, case: Any, capability: str) -> tuple[int, int, str]:
-    """operators.compare in PyTorch's process."""
-    return operators.compare(operators.OPERATORS[name], case, Machine("fbgemm", capability, 1))
+        asked += [(name, case) for name in ("add_scalar", "add_scalar_relu")]
+    assert_cases("fbgemm", dispatch, asked)
 
 
 def test_relu() -> None:

@@ -5,11 +5,14 @@ import pytest
 import traitlets
 
 from qlearn import recordings
+from qlearn.releases import RELEASES as EVERY
+from qlearn.releases import ZERO_POINT_FIRST
 from qlearn.widgets import Grid
-from qlearn.widgets.base import module
+from qlearn.widgets.base import RELEASES, module
 
 SOURCE = module("arithmetic.js", "kit.js", "affine.js").replace("export default", "globalThis.grid =")
-NAMES = "{ quantize, dequantize, recordedCode, fma32, rint, nextafter32, nextafter64 }"
+NAMES = """{ DTYPES, RELEASES, clamp, dequantize, fma32, nextafter32, nextafter64, quantize, recordedCode, releaseLike,
+    rint, unclamped213 }"""
 
 
 @pytest.fixture
@@ -50,6 +53,25 @@ def test_sweeps_and_codes_are_pytorchs(page, recorded):
         q = recorded[f"avx2/codes/{i}/q"].astype(int).tolist()
         real = page.evaluate("([q, s, z]) => q.map((v) => dequantize(v, s, z))", [q, scale, zero_point])
         np.testing.assert_array_equal(np.array(real, np.float32), recorded[f"avx2/codes/{i}/x"])
+
+
+@pytest.mark.browser
+def test_sweeps_are_pytorchs_in_the_release_that_adds_first(page):
+    found, parted = recordings.load("affine", ZERO_POINT_FIRST.first), 0
+    for i, (scale, zero_point, dtype) in enumerate(found["avx2/presets"].tolist()):
+        args = [found[f"avx2/sweep/{i}/x"].astype(float).tolist(), scale, zero_point, ("quint8", "qint8")[int(dtype)]]
+        codes = page.evaluate("([x, s, z, d]) => x.map((v) => clamp(unclamped213(v, s, z), ...DTYPES[d]))", args)
+        others = page.evaluate("([x, s, z, d]) => x.map((v) => quantize(v, s, z, d))", args)
+        np.testing.assert_array_equal(codes, found[f"avx2/sweep/{i}/q"])
+        parted += np.count_nonzero(np.array(codes) != others)
+    assert parted > 0  # the sweeps hold ties
+
+
+@pytest.mark.browser
+def test_each_release_is_like_the_one_that_adds_where_it_does(page):
+    like = page.evaluate("(versions) => versions.map(releaseLike)", [f"{release}.1+cpu" for release in EVERY])
+    assert [name == ZERO_POINT_FIRST.first for name in like] == [ZERO_POINT_FIRST.holds(release) for release in EVERY]
+    assert page.evaluate("RELEASES") == list(RELEASES) and set(like) == set(RELEASES)
 
 
 @pytest.mark.browser
@@ -100,6 +122,7 @@ def test_a_state_that_is_not_there_is_refused(name, value):
         Grid(**{name: value})
 
 
+@pytest.mark.torch
 def test_the_running_pytorch_answers(recorded):
     pytest.importorskip("torch")
     grid = Grid()

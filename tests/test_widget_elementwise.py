@@ -9,27 +9,30 @@ import traitlets
 
 import qlearn
 from qlearn import Machine, QTensor, recordings
+from qlearn.releases import ZERO_POINT_FIRST, release_of
 from qlearn.rounding import fma
 from qlearn.widgets import AdditionTable, Calculator
-from qlearn.widgets.base import module
-from qlearn.widgets.elementwise import FORMULAS, NAMES, TABLES
+from qlearn.widgets.base import RELEASES, module
+from qlearn.widgets.elementwise import FORMULAS, PRESETS, TABLES, recorded_sums
 from strategies import EXTREME, TIE_RICH
 
 SHARED = ("arithmetic.js", "kit.js", "adding.js")
 TABLE = module(*SHARED, "elementwise.js").replace("export default", "globalThis.widget =")
 CALCULATOR = module(*SHARED, "calculator.js").replace("export default", "globalThis.widget =")
 TEXT = """(table) => btoa(Array.from(table, (code) => String.fromCharCode(code)).join(""))"""
-TABLES_OF = f"""(presets) => presets.map(([[s1, z1], [s2, z2], [s, z]]) =>
-    [...PATHS, ...FORMULAS].map(({{ make }}) => {{
+TABLES_OF = f"""([presets, release]) => presets.map(([[s1, z1], [s2, z2], [s, z]]) =>
+    [...PATHS[release], ...FORMULAS].map(({{ make }}) => {{
         const adder = make({{ s1, z1, s2, z2, s, z }});
         return ({TEXT})(adder ? additionTable(adder) : []);
     }}))"""
 UNPACKED = f"""async (text) => {{
     const tables = await unpack(new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer));
-    return [0, 1, 2, 3, 4, 5, 6].map((i) => [0, 1, 2, 3].map((j) => ({TEXT})(tables(i, j))));
+    return [0, 1, 2, 3, 4, 5, 6, 7].map((i) => RELEASES.flatMap((release) =>
+        [0, 1, 2, 3].map((j) => ({TEXT})(tables(i, release, j)))));
 }}"""
 MACHINES = (("fbgemm", "AVX2"), ("fbgemm", "AVX2"), ("fbgemm", "DEFAULT"), ("qnnpack", "AVX2"))  # of TABLES
-OWN = (4, 5, 2, 6)  # the formula of each path, in FORMULAS
+OWN = {"2.14": (4, 2, 2, 5), "2.13": (4, 7, 6, 5)}  # the formula of each path, in FORMULAS
+TWICE, TIDY = 3, 4  # in PRESETS: 0.05 and 0.05 to 0.1, with zero points 100, 100, 128 and three times 128
 CODES = np.arange(256, dtype=np.uint8)
 PAIRS = CODES.repeat(256), np.tile(CODES, 256)
 
@@ -43,9 +46,8 @@ def load(browser, source, names):
 
 @pytest.fixture
 def table(browser):
-    page = load(
-        browser, TABLE, "{ PATHS, FORMULAS, additionTable, addSteps, parting, unpack, compare, nextDifference }"
-    )
+    names = "PATHS, FORMULAS, RELEASES, additionTable, addSteps, parting, unpack, compare, nextDifference, runningWords"
+    page = load(browser, TABLE, f"{{ {names} }}")
     yield page
     page.close()
 
@@ -62,44 +64,64 @@ def read(rows):
     return [[np.frombuffer(base64.b64decode(text), np.uint8) for text in row] for row in rows]
 
 
-def tables_of(page, presets):
-    """For each preset the 65,536 codes of each path and each formula; none where it refuses."""
-    return read(page.evaluate(TABLES_OF, presets))
+def tables_of(page, presets, release="2.14"):
+    """For each preset the 65,536 codes of each path of a release and each formula; none where it refuses."""
+    return read(page.evaluate(TABLES_OF, [presets, release]))
 
 
-def recorded():
-    found = recordings.load("addition_table")
+def recorded(release="2.14"):
+    """The presets, and of each PyTorch's sums on each path."""
+    found = recordings.load("addition_table", release)
     presets = [[[s, int(z)] for s, z in preset] for preset in found["avx2/presets"].tolist()]
     return presets, [[found[key.format(i)].ravel() for key in TABLES] for i in range(len(presets))]
 
 
 @pytest.mark.browser
-def test_every_recorded_sum_of_every_path_and_each_other_formula_is_caught(table):
-    presets, theirs = recorded()
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_recorded_sum_of_every_path_and_each_other_formula_is_caught(table, release):
+    presets, theirs = recorded(release)
     wrong, total = np.zeros((len(TABLES), FORMULAS), int), 0
-    for ours, right in zip(tables_of(table, presets), theirs, strict=True):
+    for ours, right in zip(tables_of(table, presets, release), theirs, strict=True):
         paths, formulas = ours[: len(TABLES)], ours[len(TABLES) :]
         for mine, codes in zip(paths, right, strict=True):
             np.testing.assert_array_equal(mine, codes)
             total += codes.size
         wrong += [[np.count_nonzero(formula != codes) for formula in formulas] for codes in right]
-    assert total == 7 * 4 * 65536
-    for path, own in enumerate(OWN):
-        assert wrong[path, own] == 0
-        assert (np.delete(wrong[path], own) > 0).all()  # the presets tell every other formula from this path's
+    assert total == 8 * 4 * 65536
+    for path, own in enumerate(OWN[release]):
+        assert np.flatnonzero(wrong[path] == 0).tolist() == [own]  # the presets tell all others from this path's
+
+
+@pytest.mark.parametrize(
+    ("preset", "release", "parted"),
+    [(TWICE, "2.14", 6770), (TWICE, "2.13", 7996), (TIDY, "2.14", 0), (TIDY, "2.13", 5006)],
+)
+def test_body_and_tail_part_where_the_zero_points_are_no_powers_of_two(preset, release, parted):
+    """In all releases; with the tidy zero points in 2.13 alone."""
+    body, tail, default, _ = recorded_sums()[preset, RELEASES.index(release)]
+    assert np.count_nonzero(body != tail) == parted
+    assert (tail != default).any() == (release == "2.13")
+
+
+@pytest.mark.parametrize("version", recordings.releases("addition_table"))
+def test_every_recorded_release_is_one_of_the_two(version):
+    theirs = recordings.load("addition_table", version)
+    ours = recordings.load("addition_table", RELEASES[ZERO_POINT_FIRST.holds(release_of(version))])
+    assert {key for key, array in theirs.items() if not np.array_equal(array, ours[key])} == set()
 
 
 @pytest.mark.browser
-def test_the_paths_are_those_of_the_library_for_random_and_extreme_parameters(table, rng):
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_paths_are_those_of_the_library_for_random_and_extreme_parameters(table, rng, release):
     drawn = [
         [[float(rng.choice([*TIE_RICH, *EXTREME, rng.uniform(1e-3, 1)])), int(rng.integers(256))] for _ in "abo"]
         for _ in range(40)
     ]
     refused = 0
-    for params, ours in zip(drawn, tables_of(table, drawn), strict=True):
+    for params, ours in zip(drawn, tables_of(table, drawn, release), strict=True):
         a, b = (QTensor(q, *p, "quint8") for q, p in zip(PAIRS, params, strict=False))
         for path, (engine, capability) in enumerate(MACHINES):
-            machine = Machine(engine, capability, 1)
+            machine = Machine(engine, capability, 1, release=release)
             try:
                 if TABLES[path].endswith("tail"):
                     spread = [
@@ -134,12 +156,13 @@ def test_the_formulas_that_are_not_pytorchs_are_what_their_names_say(table):
 
 @pytest.mark.browser
 def test_the_page_unpacks_the_recorded_bytes(table):
-    _, theirs = recorded()
+    theirs = [recorded(release)[1] for release in RELEASES]  # releases, recorded presets, paths
     widget = AdditionTable()
-    assert zlib.decompress(widget.tables) == b"".join(codes.tobytes() for row in theirs for codes in row)
-    assert len(widget.tables) < 100_000  # of a page's megabyte
-    unpacked = table.evaluate(UNPACKED, base64.b64encode(widget.tables).decode())
-    np.testing.assert_array_equal(read(unpacked), theirs)
+    assert len(zlib.decompress(widget.tables)) == len(PRESETS) * len(RELEASES) * len(TABLES) * 65536
+    assert len(widget.tables) < 70_000  # of a page's megabyte
+    unpacked = read(table.evaluate(UNPACKED, base64.b64encode(widget.tables).decode()))
+    for found, place in zip(unpacked, PRESETS.values(), strict=True):
+        np.testing.assert_array_equal(found, [codes for presets in theirs for codes in presets[place]])
 
 
 @pytest.mark.browser
@@ -204,25 +227,32 @@ def test_what_a_reader_types(calculator, name, text, expected):
 def test_the_calculator_names_paths_and_formulas(calculator):
     about = """(p) => [answers(p).codes, answers(p).matches, verdict(p, answers(p)), nearTie(p)]"""
     issue = {"s1": 0.040562573820352554, "z1": 112, "q1": 158, "s2": 0.08881603181362152, "z2": 126, "q2": 136}
-    issue |= {"s": 0.09029635787010193, "z": 124}
+    issue |= {"s": 0.09029635787010193, "z": 124, "release": "2.14"}
     codes, matches, said, tie = calculator.evaluate(about, issue | {"yours": 155})
     assert codes == [154, 154, 154, 155]  # as recorded: presets[1]
     assert matches == ["each input rescaled and rounded, then added"]
-    assert said.startswith("Your 155 is what PyTorch gives here: qnnpack.")
+    assert said.startswith("Your 155 is what every release gives here: qnnpack.")
     assert "below a tie" in tie
     assert calculator.evaluate(about, issue | {"yours": None})[2].startswith("Type the integer")
     assert "on no path" in calculator.evaluate(about, issue | {"yours": 100})[2]
     odd = {"s1": 1, "z1": 0, "q1": 5, "s2": 1, "z2": 0, "q2": 0, "s": 2, "z": 1}  # 2.5 steps, odd zero point
-    codes, matches, _, tie = calculator.evaluate(about, odd | {"yours": 4})
+    codes, matches, said, tie = calculator.evaluate(about, odd | {"yours": 4, "release": "2.13"})
     assert codes == [3, 4, 4, 4]
+    assert said.startswith("Your 4 is what release 2.13 gives here: tail; DEFAULT body; and qnnpack. Elsewhere")
+    assert "every release but" not in said.lower()
     assert matches == [
         "float64, ties away from zero",
         "float64, zero point before the rounding",
         "float32, ties away from zero",
-        "dequantize, add, quantize_per_tensor",
+        "dequantize, add, 2.13’s quantize_per_tensor",
+        "2.13’s tail: float32, zero point before the rounding",
         "ONNX Runtime’s QLinearAdd",
     ]
     assert tie.endswith("a tie, as far as float64 can tell.")
+    codes, _, said, _ = calculator.evaluate(about, odd | {"yours": 4, "release": "2.14"})
+    assert codes == [3, 3, 3, 4]
+    assert said.startswith("Your 4 is what every release but 2.13 gives here: qnnpack.")
+    assert "Release 2.13 gives it here too: tail; and DEFAULT body." in said
     refused = calculator.evaluate(about, issue | {"s": 1e-5, "yours": 255})
     assert refused[0] == [255, 255, 255, None]
 
@@ -235,7 +265,7 @@ def test_the_bits_of_a_float32(calculator):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("preset", len(NAMES)), ("path", 4), ("formula", FORMULAS), ("q1", 256), ("q2", -1)]
+    ("name", "value"), [("preset", len(PRESETS)), ("path", 4), ("formula", FORMULAS), ("q1", 256), ("q2", -1)]
 )
 def test_a_state_that_the_table_has_not_is_refused(name, value):
     with pytest.raises(traitlets.TraitError, match=f"{name} must be 0 to"):
@@ -250,10 +280,32 @@ def test_a_state_that_the_calculator_has_not_is_refused(name, value):
         Calculator(**{name: value})
 
 
+@pytest.mark.parametrize("widget", [AdditionTable, Calculator])
+def test_a_release_that_is_not_there_is_refused(widget):
+    with pytest.raises(traitlets.TraitError, match="release"):
+        widget(release="2.12")
+
+
+@pytest.mark.browser
+def test_the_running_pytorch_is_compared_with_its_own_formula(table):
+    """On DEFAULT it has no body of AVX2; 2.13 is held to 2.13's formula."""
+    said = table.evaluate("""() => {
+        const live = { version: "2.13.0+cpu", capability: "AVX2", body: 7, tail: 8, qnnpack: null };
+        const codeOf = (path) => (path === PATHS["2.13"][1] ? 8 : 6);
+        return [0, 1, 2, 3].map((path) => runningWords(live, path, codeOf));
+    }""")
+    assert said == [
+        " The running PyTorch 2.13.0+cpu says 7, and its formula 6.",
+        " The running PyTorch 2.13.0+cpu says 8, as its formula does.",
+        " The running PyTorch 2.13.0+cpu (AVX2) has no such path.",
+        " The running PyTorch 2.13.0+cpu (AVX2) has no such path.",
+    ]
+
+
 @pytest.mark.torch
-def test_the_running_pytorch_says_what_is_recorded(rng):
-    pytest.importorskip("torch")
-    presets, theirs = recorded()
+def test_the_running_pytorch_says_what_is_recorded_of_it(rng):
+    torch = pytest.importorskip("torch")
+    presets, theirs = recorded(torch.__version__)
     table, calculator = AdditionTable(), Calculator()
     for i, preset in enumerate(presets):
         q1, q2 = (int(q) for q in rng.integers(0, 256, 2))
@@ -296,7 +348,14 @@ def test_the_table_answers_to_mouse_keys_and_touch(browser, site):
     before = words.inner_text()
     widget.get_by_role("button", name="Next difference").click()
     page.wait_for_timeout(60)
-    assert words.inner_text() != before and "PyTorch says" in words.inner_text()
+    assert words.inner_text() != before and "PyTorch 2.14 says" in words.inner_text()
+    for label in ("2.13’s tail", "tail"):
+        widget.locator(f'label:text-is("{label}")').click()
+    page.wait_for_timeout(60)
+    assert words.inner_text().startswith("The two differ in 4,678 of")
+    widget.locator('label:text-is("2.13")').click()
+    page.wait_for_timeout(60)
+    assert words.inner_text().startswith("In all 65,536 sums the two give the same integer.")
     page.close()
 
 
@@ -308,16 +367,18 @@ def test_the_calculator_reads_what_is_typed(browser, site):
     page.wait_for_selector('[data-widget="alive"]')
     widget = page.locator(".ql-widget").nth(1)
     words, alert = widget.locator(".ql-words"), widget.get_by_role("alert")
-    widget.get_by_label("your integer").fill("154")
+    assert "Your 96 is what every release gives here: tail; DEFAULT body; and qnnpack." in words.inner_text()
+    widget.locator('label:text-is("2.13")').click()
+    widget.get_by_label("your integer").fill("97")
     page.wait_for_timeout(60)
-    assert words.inner_text().count("vector body; tail; and DEFAULT body") == 1
+    assert "Your 97 is what every release gives here: vector body." in words.inner_text()
     widget.get_by_label("zero point of the sum").fill("256")
     page.wait_for_timeout(60)
     assert "must be from 0 to 255" in alert.inner_text() and words.inner_text() == ""
-    widget.get_by_label("zero point of the sum").fill("124")
+    widget.get_by_label("zero point of the sum").fill("128")
     page.wait_for_timeout(60)
-    assert alert.inner_text() == "" and "154" in words.inner_text()
+    assert alert.inner_text() == "" and "97" in words.inner_text()
     widget.get_by_label("show the bits").check()
     page.wait_for_timeout(60)
-    assert "0x413131be" in widget.inner_text()
+    assert f"0x{int(np.float32(0.05).view(np.uint32)):08x}" in widget.inner_text()
     page.close()

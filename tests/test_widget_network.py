@@ -225,7 +225,10 @@ def test_each_choice_is_heard(alive):
     scales, mistake, layer = chosen(alive)
     right = found("mobilenet_v2", "twos")["counts"][mistake, layer]
     cells = [cell.replace(",", "") for cell in row.inner_text().split("\t")]
-    assert cells[:4] == ["PyTorch recorded", *(str(n) for n in (right[layer], right[layer + 1 :].sum(), right[-1]))]
+    assert cells[:4] == [
+        "PyTorch 2.14 recorded",
+        *(str(n) for n in (right[layer], right[layer + 1 :].sum(), right[-1])),
+    ]
     asked = alive.evaluate("model.get('question')")
     assert (asked["scales"], asked["mistake"], asked["layer"]) == (scales, mistake, layer)
     answer = {"id": asked["id"], "version": "9.9", "found": {"counts": right.tolist(), "most": 1, "top": 5}}

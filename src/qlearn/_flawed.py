@@ -188,7 +188,7 @@ def _requantized(
     low = zero_point if relu and not how.relu else 0
     whole_bias = how.bias not in ("", "real") or how.fixed_point or (kernels == "qnnpack" and not how.bias)
     if whole_bias:
-        product = w_scale * x_scale  # float64
+        product = w_scale.astype(np.float64) * x_scale
         if how.bias == "double" or how.double or how.fixed_point:
             steps = bias.astype(np.float64) / product
         elif how.bias == "divide":
@@ -198,7 +198,7 @@ def _requantized(
         acc = acc + saturate(np.rint(steps), np.int32)
         b = b * 0
     if how.fixed_point:
-        y = _fixed_point(acc, w_scale * x_scale / scale, how.fixed_point)
+        y = _fixed_point(acc, product / scale, how.fixed_point)
         return codes_of(y.astype(np.float64), zero_point, how, first=False, low=low)
     a = acc.astype(real)
     if kernels.startswith("onednn"):
@@ -216,12 +216,14 @@ def _requantized(
         total = a
     elif w_scale.ndim == 0 and not how.double and kernels == "fbgemm":
         total = fma(b, reciprocal(t), a)
+    elif w_scale.ndim == 0 and not how.double and kernels == "fbgemm_depthwise":
+        total = a + b * reciprocal(t)
     else:
         total = a + b / t
     if how.divide:
-        y = total * t / so if kernels == "fbgemm" else total * (t / so)
+        y = total * t / so if kernels.startswith("fbgemm") else total * (t / so)
     else:
-        y = total * (t / so if kernels == "fbgemm" else t * (real(1) / so))
+        y = total * (t / so if kernels.startswith("fbgemm") else t * (real(1) / so))
     return codes_of(y, zero_point, how, first=False, low=low)
 
 

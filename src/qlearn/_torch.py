@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def from_torch(t: torch.Tensor) -> QTensor:
     if dtype not in DTYPES:
         raise NotImplementedError(f"t must be of dtype {', '.join(DTYPES)}, got {dtype}")
     integers = torch.empty(0, dtype=getattr(torch, np.dtype(DTYPES[dtype]).name))
-    codes = integers.set_(t.untyped_storage(), t.storage_offset(), t.shape, t.stride()).numpy()
+    codes = integers.set_(_storage(t), t.storage_offset(), t.shape, t.stride()).numpy()
     with quietly():
         if t.qscheme() == torch.per_tensor_affine:
             return QTensor(codes, t.q_scale(), t.q_zero_point(), dtype)
@@ -65,8 +65,13 @@ def to_torch(q: QTensor) -> torch.Tensor:
             f"PyTorch holds per-channel tensors contiguous or channels_last only, got strides {q.strides}"
         )
     integers = torch.empty(0, dtype=getattr(torch, codes.dtype.name))
-    integers.set_(t.untyped_storage(), 0, t.shape, t.stride()).numpy()[...] = codes
+    integers.set_(_storage(t), 0, t.shape, t.stride()).numpy()[...] = codes
     return t
+
+
+def _storage(t: torch.Tensor) -> Any:
+    """The bytes that t lies in; PyTorch 1.13 has another name for them."""
+    return t.untyped_storage() if hasattr(t, "untyped_storage") else t.storage().untyped()
 
 
 @contextlib.contextmanager

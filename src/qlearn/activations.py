@@ -19,6 +19,7 @@ from qlearn.layout import dense_strides, laid_out, new_strides
 from qlearn.machine import BODY, TAIL, Machine
 from qlearn.qnnpack_tables import of_qnnpack
 from qlearn.quantize import in_scalars
+from qlearn.releases import ELU_BY_EXP, SIGMOID_FUSED
 from qlearn.rounding import reciprocal, saturate
 
 __all__ = ["clamp", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "relu6", "sigmoid", "tanh"]
@@ -143,7 +144,8 @@ def sigmoid(
 ) -> QTensor:
     """1 / (1 + exp(-x)): torch.sigmoid, and with scale and zero_point torch.ops.quantized.sigmoid (Chapter 11).
 
-    - AVX2, AVX512, vector body: dequantized (q - z) * s; all in float32, exp is Sleef's.
+    - AVX2, AVX512, vector body: dequantized (q - z) * s, up to PyTorch 2.2 as in ``add``; all in float32, exp is
+      Sleef's.
     - DEFAULT, vector body: dequantized as in ``add``; all in float32, exp is the C library's.
     - scalar tail: dequantized as in ``add``; exp in float32 is the C library's, sum and quotient are float64.
 
@@ -174,7 +176,8 @@ def sigmoid(
     inverse = inverse_by_double(scale)
     if not vectors(machine):
         return _each(x, sigmoid_of_glibc, sigmoid_in_double, scale, zero_point, machine, inverse=inverse)
-    dequantize, body = dequantize_float, sigmoid_of_sleef
+    dequantize = None if machine.has(SIGMOID_FUSED) else dequantize_float
+    body = sigmoid_of_sleef
     return _each(x, body, sigmoid_in_double, scale, zero_point, machine, inverse=inverse, dequantize=dequantize)
 
 
@@ -200,7 +203,8 @@ def elu(x: QTensor, scale: float, zero_point: int, alpha: float = 1.0, *, machin
     """x where x > 0, else (exp(x) - 1) * alpha, in float32: torch.ops.quantized.elu (Chapter 11).
 
     Dequantized and quantized as in ``add``, on every engine; exp(x) - 1 is Sleef's expm1 in the vector body of AVX2 and
-    AVX512, the C library's in the tail and in DEFAULT (``qlearn.exponential`` says which). Source: ``qelu.cpp``;
+    AVX512, the C library's in the tail and in DEFAULT (``qlearn.exponential`` says which); up to PyTorch 2.7 it is exp
+    and then a difference. Source: ``qelu.cpp``;
     ``QuantizedOpKernels.cpp`` qelu_kernel.
 
     Args:
@@ -218,8 +222,12 @@ def elu(x: QTensor, scale: float, zero_point: int, alpha: float = 1.0, *, machin
     """
     machine, scale, zero_point = _check(x, scale, zero_point, machine)
     factor = _finite("alpha", alpha)
-    body = real_elu(sleef_expm1f if vectors(machine) else glibc_expm1f, factor)
-    tail = real_elu(glibc_expm1f, factor)
+    sleef: Function = sleef_expm1f
+    glibc: Function = glibc_expm1f
+    if machine.has(ELU_BY_EXP):
+        sleef, glibc = less_one(sleef_expf), less_one(glibc_expf)
+    body = real_elu(sleef if vectors(machine) else glibc, factor)
+    tail = real_elu(glibc, factor)
     return _each(x, body, tail, scale, zero_point, machine, strides=dense_strides(x.shape))
 
 
@@ -292,6 +300,11 @@ def sigmoid_in_double(x: Floats) -> Floats:
 def real_leaky_relu(slope: np.float32) -> Function:
     """x where x > 0, else x * slope."""
     return lambda x: np.where(x > 0, x, x * slope)
+
+
+def less_one(exp: Function) -> Function:
+    """exp(x) - 1, rounded after each step."""
+    return lambda x: exp(x) - np.float32(1)
 
 
 def real_elu(expm1: Function, alpha: np.float32) -> Function:

@@ -66,6 +66,7 @@ def cat(
 
 def _channels(t: QTensor, scale: float, zero_point: int, machine: Machine) -> Codes:
     """One channels_last tensor's part of the result, (N, C, H, W)."""
+    machine.check_bodies()
     q = t.int_repr()
     if (t.q_scale(), t.q_zero_point()) == (scale, zero_point):
         return q

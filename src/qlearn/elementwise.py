@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qlearn import xnnpack
 from qlearn.affine import DTYPES, QTensor, check_scale, check_zero_point
 from qlearn.iteration import broadcast_strides, inner_to_outer
 from qlearn.layout import dense_strides, in_memory_order, like_channels_last, strides_in_order, with_strides
 from qlearn.machine import BODY, TAIL, Machine
 from qlearn.qnnpack_add import qnnpack_add
 from qlearn.quantize import Quantize, in_scalars, in_vectors, in_vectors_of_fbgemm
+from qlearn.releases import MULTIPLIED_IN_FLOAT
 from qlearn.rounding import cvtps2dq, fma, reciprocal, saturate
 
 __all__ = ["add", "add_relu", "mul", "mul_relu"]
@@ -151,6 +153,8 @@ def _add(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, a.dtype)
     if machine.engine == "qnnpack" and a.dtype == "quint8" and a.shape == b.shape:
         return qnnpack_add(a, b, scale, zero_point, relu=relu)
+    if xnnpack.adds(machine, a.dtype):
+        return xnnpack.sum_of(a, b, scale, zero_point, machine, relu=relu)
     kernel = _pairwise(sum_of, a, b, scale, zero_point, machine, relu=relu)
     codes = each_pair(kernel, a, b, shape, _strides_of_sum(a, b, shape), machine)
     return QTensor.of_new(codes, scale, zero_point, a.dtype)
@@ -201,7 +205,7 @@ def requantize_default(c: Ints, multiplier: np.float32, zero_point: int) -> Code
     return cvtps2dq(np.rint(c.astype(np.float32) * multiplier) + np.float32(zero_point))
 
 
-def requantize_scalar(c: Ints, multiplier: np.float32, zero_point: int) -> Codes:
+def requantize_scalar(c: npt.NDArray[Any], multiplier: np.float32, zero_point: int) -> Codes:
     """rint(float32(float64(c) * multiplier)) + zero_point in int64; -2**63 where it leaves int64 (tails).
 
     The same float32 as in the bodies where c has at most 24 bits, as products of 8-bit codes have.
@@ -211,11 +215,16 @@ def requantize_scalar(c: Ints, multiplier: np.float32, zero_point: int) -> Codes
     return np.asarray(np.where(fits, y, -(2.0**63)).astype(np.int64) + np.int64(zero_point))
 
 
-def requantize(path: int, capability: str, c: Ints, multiplier: np.float32, zero_point: int, dtype: str) -> Codes:
+def requantize_scalar_in_float(c: Ints, multiplier: np.float32, zero_point: int) -> Codes:
+    """``requantize_scalar`` of float32(c) * multiplier."""
+    return requantize_scalar(c.astype(np.float32), multiplier, zero_point)
+
+
+def requantize(path: int, machine: Machine, c: Ints, multiplier: np.float32, zero_point: int, dtype: str) -> Codes:
     """Integers c of scale multiplier -> codes, on one path of a kernel."""
-    step = requantize_scalar
+    step = requantize_scalar_in_float if machine.has(MULTIPLIED_IN_FLOAT) else requantize_scalar
     if path == BODY:
-        step = requantize_default if capability == "DEFAULT" else requantize_vector
+        step = requantize_default if machine.capability == "DEFAULT" else requantize_vector
     return saturate(step(c, multiplier, zero_point), DTYPES[dtype])
 
 
@@ -223,6 +232,8 @@ def _mul(a: QTensor, b: QTensor, scale: Any, zero_point: Any, machine: Machine |
     machine = Machine.of(machine)
     shape = _common_shape(a, b)
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, a.dtype)
+    if xnnpack.multiplies(machine, a.dtype, zero_point):
+        return xnnpack.product(a, b, scale, zero_point, machine, relu=relu)
     channels_last = like_channels_last(a.int_repr())
     if channels_last and len(shape) != a.ndim:
         raise ValueError(f"a must be contiguous to be multiplied in {len(shape)} dimensions, got strides {a.strides}")
@@ -237,7 +248,7 @@ def product_of(p: Pairwise, path: int, qa: Codes, qb: Codes) -> Codes:
     (a_scale, a_zero_point), (b_scale, b_zero_point), (scale, zero_point) = p.a, p.b, p.result
     c = (qa.astype(np.int32) - np.int32(a_zero_point)) * (qb.astype(np.int32) - np.int32(b_zero_point))
     multiplier = multiplier_of_product(a_scale, b_scale, scale)
-    codes = requantize(path, p.machine.capability, c, multiplier, zero_point, p.dtype)
+    codes = requantize(path, p.machine, c, multiplier, zero_point, p.dtype)
     return np.maximum(codes, codes.dtype.type(zero_point)) if p.relu else codes
 
 

@@ -17,6 +17,7 @@ from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channe
 from qlearn.machine import Machine
 from qlearn.pooling import EIGHT, as_written, vectors_first
 from qlearn.quantize import Quantize, in_scalars
+from qlearn.releases import EMPTY_IMAGES
 from qlearn.rounding import fma, saturate
 from qlearn.windows import lengths
 
@@ -44,7 +45,8 @@ def interpolate(
     - "bilinear": the place p = max(r * (i + 0.5) - 0.5, 0), or i * (length - 1) / (size - 1) if align_corners, lies
       between pixel k = floor(p) and the next (the last stays), with weights v = 1 - w and w = p - k. Two rows are
       weighed along W, v * left + w * right, then along H, v * top + w * bottom; then rint(that - zero_point) +
-      zero_point, each step rounded (in PyTorch 2.13 the zero point goes in before rint). An x of the wanted size, not channels_last, is copied.
+      zero_point, each step rounded (in PyTorch 2.13 the zero point goes in before rint). An x of the wanted size, not
+      channels_last, is copied.
     - "bilinear" of a channels_last x on AVX2 and AVX512, where the compiler has fused products and sums: p = max(fma(r,
       i + 0.5, -0.5), 0), and of each two weighed numbers one product is rounded: fma(v, left, w * right), or in the
       vectors, eight channels each (not of qint32), fma(w, right, v * left).
@@ -80,7 +82,7 @@ def interpolate(
         raise ValueError(f"x must not be empty, but for its batch, got shape {x.shape}")
     if align_corners is not None and mode != "bilinear":
         raise ValueError(f"align_corners must be None with mode {mode!r}, got {align_corners!r}")
-    wanted, factors = _wanted(x, size, scale_factor)
+    wanted, factors = _wanted(x, size, scale_factor, (0, 1) if machine.has(EMPTY_IMAGES) else (1, 1))
     q = x.int_repr()
     axes = list(zip(x.shape[-2:], wanted, factors, strict=True))
     same, last = wanted == x.shape[-2:], is_channels_last(q)
@@ -90,6 +92,7 @@ def interpolate(
     if same and not last:
         codes = q
     elif mode == "bilinear":
+        machine.check_bodies()
         fused = last and machine.capability != "DEFAULT"
         find = place_aligned if align_corners else place_fused if fused else place
         weighed = partial(_bilinear, x, in_scalars(machine), [_neighbors(find(*axis), axis[0]) for axis in axes])
@@ -179,7 +182,9 @@ def _neighbors(place: Floats, length: int) -> Neighbors:
     return before, np.minimum(before + 1, length - 1), np.float32(1) - weight, weight
 
 
-def _wanted(x: QTensor, size: Any, scale_factor: Any) -> tuple[tuple[int, ...], list[float | None]]:
+def _wanted(
+    x: QTensor, size: Any, scale_factor: Any, least: tuple[int, int]
+) -> tuple[tuple[int, ...], list[float | None]]:
     """The result's height and width, and the scale factors if they were given."""
     if (size is None) == (scale_factor is None):
         raise ValueError(f"size or scale_factor must be given, and not both, got {size!r} and {scale_factor!r}")
@@ -192,6 +197,6 @@ def _wanted(x: QTensor, size: Any, scale_factor: Any) -> tuple[tuple[int, ...], 
     if len(factors) != 2 or not all(0 < f < np.inf for f in factors):
         raise ValueError(f"scale_factor must be a positive number or two, got {scale_factor!r}")
     wanted = tuple(int(n * f) for n, f in zip(x.shape[-2:], factors, strict=True))
-    if min(wanted) < 1:
+    if wanted[0] < least[0] or wanted[1] < least[1]:
         raise ValueError(f"scale_factor must leave a pixel, got {scale_factor!r} for x {x.shape}")
     return wanted, list(factors)

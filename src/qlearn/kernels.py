@@ -7,13 +7,13 @@ qlearn refuses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from qlearn.affine import QTensor
 from qlearn.linear import check_symmetric, w_zero_points
 from qlearn.machine import Machine
-from qlearn.releases import DEPTHWISE_BIAS_FUSED
+from qlearn.releases import DEPTHWISE_BIAS_FUSED, ONEDNN_SCALES_IN_ONE, ONEDNN_SCALES_TOGETHER
 from qlearn.windows import Geometry
 
 __all__ = ["Kernel", "kernel_of"]
@@ -40,16 +40,21 @@ def kernel_of(machine: Machine, weight: QTensor, g: Geometry) -> Kernel:
     """
     engine, shape = machine.engine, Shape(weight.shape[1], weight.shape[0] // g.groups, g)
     if engine == "x86":
-        engine = "onednn" if machine.vnni and g.groups <= 100 and not w_zero_points(weight).any() else "fbgemm"
+        engine = "onednn" if machine.cpu == "VNNI" and g.groups <= 100 and not w_zero_points(weight).any() else "fbgemm"
     if engine == "qnnpack":
         return Kernel("qnnpack")
     if engine == "fbgemm":
         shape.check_fbgemm(machine)
         if shape.fbgemm_depthwise:
             return Kernel("fbgemm" if machine.has(DEPTHWISE_BIAS_FUSED) else "fbgemm_depthwise", "taps")
-        return Kernel("fbgemm", "" if machine.vnni else "taps")
+        exact = machine.cpu == "VNNI" if shape.fbgemm_grouped(machine) else machine.vnni
+        return Kernel("fbgemm", "" if exact else "taps")
     check_symmetric(weight)
-    return shape.onednn_avx512(machine.vnni) if machine.avx512 else shape.onednn_avx2()
+    kernel = shape.onednn_avx512(machine.vnni) if machine.avx512 else shape.onednn_avx2()
+    if machine.has(ONEDNN_SCALES_IN_ONE):
+        return replace(kernel, steps="onednn_2")
+    together = machine.has(ONEDNN_SCALES_TOGETHER) and kernel.steps == "onednn_vnni"
+    return replace(kernel, steps="onednn_gemm") if together else kernel
 
 
 @dataclass(frozen=True)
@@ -74,24 +79,32 @@ class Shape:
             and all(p == (k - 1) // 2 for p, k in zip(g.padding, g.kernel, strict=True))
         )
 
+    def fbgemm_together(self, machine: Machine) -> int:
+        """How many groups FBGEMM's kernel for small groups takes at once: 8 channels with AVX2, 16 with AVX-512."""
+        return max(1, (8 if machine.cpu == "AVX2" else 16) // self.into) if self.into < 8 else 1
+
+    def fbgemm_grouped(self, machine: Machine) -> bool:
+        """Whether FBGEMM takes its kernel for small groups, which goes by the CPU itself: fbgemmOptimizedGConv."""
+        g = self.g
+        return (
+            (len(g.kernel) > 1 and set(g.kernel) == {3} and set(g.padding) == {1} == set(g.dilation))
+            and (self.into == self.out_of and self.into in (2, 4, 8, 16))
+            and (g.stride[-1] == g.stride[-2] <= 2 and g.groups >= self.fbgemm_together(machine))
+        )
+
     def check_fbgemm(self, machine: Machine) -> None:
         """Refuse the shapes for which FBGEMM writes outside its memory: its results there are anything, or a crash.
 
-        Its kernel for 2, 4, 8 or 16 channels a group (fbgemmOptimizedGConv) takes as many groups at once as fill 8
-        channels with AVX2, 16 with AVX-512, and does not mind a rest. How it saturates with AVX-512 alone could not be
-        measured. Its depthwise kernel in three dimensions is for 3 x 3 x 3 only.
+        Its kernel for small groups does not mind groups that do not fill its vectors. How it saturates with AVX-512
+        alone could not be measured. Its depthwise kernel in three dimensions is for 3 x 3 x 3 only.
         """
-        g = self.g
-        together = max(1, (16 if machine.avx512 else 8) // self.into) if self.into < 8 else 1  # groups
-        grouped = len(g.kernel) > 1 and set(g.kernel) == {3} and set(g.padding) == {1} == set(g.dilation)
-        grouped = grouped and self.into == self.out_of and self.into in (2, 4, 8, 16)
-        grouped = grouped and g.stride[-1] == g.stride[-2] <= 2 and g.groups >= together
+        g, together, grouped = self.g, self.fbgemm_together(machine), self.fbgemm_grouped(machine)
         if grouped and g.groups % together:
             raise NotImplementedError(
                 f"groups must be a multiple of {together} for {self.into} channels a group and kernel 3 on FBGEMM, "
                 f"whose kernel writes outside its memory otherwise, got {g.groups}"
             )
-        if grouped and machine.avx512 and not machine.vnni:
+        if grouped and machine.cpu == "AVX512":
             raise NotImplementedError(
                 f"weight must not have kernel 3 and 2, 4, 8 or 16 channels a group on FBGEMM with AVX-512 and without "
                 f"VNNI, which was not measured; got {self.into} channels in each of {g.groups} groups"

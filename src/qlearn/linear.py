@@ -12,6 +12,7 @@ from qlearn.accumulate import Factor, factor, saturation_loss, sums_of_products,
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.elementwise import check_per_tensor
 from qlearn.machine import Machine
+from qlearn.releases import ONEDNN_SCALES_IN_ONE, ONEDNN_SCALES_TOGETHER
 
 __all__ = ["check_bias", "check_weight", "check_x", "linear", "linear_relu"]
 
@@ -114,18 +115,23 @@ def even_halves(a: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
 
 
 def _factor(weight: QTensor, largest: int) -> Factor:
-    return factor((weight.int_repr().T - w_zero_points(weight))[None], largest)  # (1, K, M)
+    return factor(centered_weight(weight).T[None], largest)  # (1, K, M)
 
 
 def _requantize(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
     if machine.engine == "onednn":
-        return requantize.onednn_vnni if machine.avx512 else requantize.onednn_avx2
+        if machine.has(ONEDNN_SCALES_IN_ONE):
+            return requantize.onednn_2
+        if machine.avx512:
+            return requantize.onednn_gemm if machine.has(ONEDNN_SCALES_TOGETHER) else requantize.onednn_vnni
+        return requantize.onednn_avx2
     return requantize.qnnpack if machine.engine == "qnnpack" else requantize.fbgemm
 
 
 def _scales(machine: Machine, weight: QTensor) -> npt.NDArray[np.floating[Any]]:
     scales = w_scales(weight)
-    return requantize.onednn_linear_scale(scales) if machine.engine == "onednn" else scales
+    inverted = machine.engine == "onednn" and not machine.has(ONEDNN_SCALES_IN_ONE)
+    return requantize.onednn_linear_scale(scales) if inverted else scales
 
 
 # Checks and parameters, shared with the convolution
@@ -176,7 +182,13 @@ def w_scales(weight: QTensor) -> npt.NDArray[np.float64]:
 
 
 def w_zero_points(weight: QTensor) -> npt.NDArray[np.int16]:
-    """Shape () per tensor, (M,) per channel; int16, so that differences fit."""
+    """Shape () per tensor, (M,) per channel."""
     if weight.qscheme() == "per_tensor_affine":
         return np.array(weight.q_zero_point(), np.int16)
     return weight.q_per_channel_zero_points().astype(np.int16)
+
+
+def centered_weight(weight: QTensor) -> npt.NDArray[np.int16]:
+    """w - w_zero_point, shape (M, ...); the difference of two int8 fits int16."""
+    zero_points = w_zero_points(weight).reshape(-1, *[1] * (weight.ndim - 1))
+    return weight.int_repr().astype(np.int16) - zero_points

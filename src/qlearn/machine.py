@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from qlearn import _cpu
 from qlearn.iteration import as_visited, inner_to_outer, row_length, rows_are_vectors
 from qlearn.layout import dense_strides
-from qlearn.releases import BOOK, Change, release_of
+from qlearn.releases import AVX512_BODIES, BOOK, Change, release_of
 
 __all__ = ["BODY", "CAPABILITIES", "ENGINES", "TAIL", "Machine"]
 
@@ -48,6 +48,10 @@ class Machine:
     threads: int
     vnni: bool = True
     release: str = BOOK
+    # Set by from_torch alone: what FBGEMM and oneDNN use, where vnni and capability say otherwise, and what the CPU
+    # has, where they use less of it; of _cpu.LEVELS.
+    _used: str = field(default="", kw_only=True, repr=False)
+    _has: str = field(default="", kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -66,10 +70,27 @@ class Machine:
         """Whether a change of ``qlearn.releases`` holds in this release."""
         return change.holds(self.release)
 
+    def check_bodies(self) -> None:
+        """Refuse element-wise kernels made for AVX-512, which PyTorch 1.13 and 2.0 take only if told to.
+
+        Raises:
+            NotImplementedError: capability and release are those.
+        """
+        if self.capability == "AVX512" and self.has(AVX512_BODIES):
+            raise NotImplementedError(
+                f"capability must be DEFAULT or AVX2 for element-wise operators of release {self.release}, whose own "
+                f"kernels for AVX512 were not compared; got {self.capability}"
+            )
+
     @property
     def avx512(self) -> bool:
-        """Whether the CPU has AVX-512, which FBGEMM and oneDNN use whatever the capability: with VNNI, or AVX512."""
-        return self.vnni or self.capability == "AVX512"
+        """Whether FBGEMM and oneDNN use AVX-512, whatever the capability: with VNNI, or AVX512."""
+        return self.vnni or (self._used or self.capability) == "AVX512"
+
+    @property
+    def cpu(self) -> str:
+        """What the CPU has: "VNNI", "AVX512" or "AVX2". Engine x86 and one kernel of FBGEMM ask it alone."""
+        return self._has or ("VNNI" if self.vnni else "AVX512" if self.avx512 else "AVX2")
 
     @classmethod
     def default(cls) -> Machine:
@@ -91,42 +112,48 @@ class Machine:
 
     @classmethod
     def from_torch(cls) -> Machine:
-        """What the running torch would use now: its engine, capability, threads and the CPU's VNNI.
+        """What the running torch would use now: its engine, capability, threads and release, and the CPU's VNNI.
+
+        A capability AVX512 is AVX2 on a CPU without AVX-512, whatever ATEN_CPU_CAPABILITY says. Where
+        FBGEMM_ENABLE_INSTRUCTIONS and ONEDNN_MAX_CPU_ISA have the libraries use less than the CPU has, the machine
+        knows both, and is equal to none that can be written down. They are read from the environment as it is now;
+        PyTorch reads them once, when a layer first runs.
 
         Warns:
-            UserWarning: layers on this engine may differ, since oneDNN has kernels for this CPU that were not compared:
-                with AMX; with AVX-VNNI but no AVX-512; with AVX-512 but no VNNI under a capability below AVX512.
+            UserWarning: layers on this engine may differ, since they take kernels that were not compared: oneDNN's
+                with AMX, with AVX-VNNI but no AVX-512, or with less than AVX2; on x86 two libraries that use different
+                instructions, or, with VNNI, another system than Linux. Or the release is newer than all that are
+                known.
 
         Raises:
-            NotImplementedError: the CPU is not x86-64, or the engine or capability is one that qlearn does not know.
+            NotImplementedError: the CPU is not x86-64, or the engine or capability is one that qlearn does not know,
+                or nobody says what the CPU has.
         """
         import platform
         import warnings
 
         import torch
 
-        engine, capability = torch.backends.quantized.engine, torch.backends.cpu.get_cpu_capability()
-        if platform.machine().lower() not in ("x86_64", "amd64"):
-            raise NotImplementedError(f"qlearn knows the arithmetic of x86-64, this CPU is {platform.machine()}")
+        if not _cpu.is_x86():
+            raise NotImplementedError(
+                f"qlearn knows PyTorch's arithmetic on x86-64, this CPU is {platform.machine()}; "
+                f"name a machine instead, as Machine.default() does"
+            )
+        cpu = _cpu.features(torch)
+        engine, capability = torch.backends.quantized.engine, _cpu.capability(torch, cpu)
         if engine not in ENGINES or capability not in CAPABILITIES:
             raise NotImplementedError(f"qlearn knows no engine {engine!r} with capability {capability!r}")
-        cpu = torch.cpu.get_capabilities()
-        machine = cls(engine, capability, torch.get_num_threads(), bool(cpu["avx512_vnni"]), torch.__version__)
-        unproven = machine._unproven(cpu)
+        has, fbgemm, onednn = _cpu.level(cpu), _cpu.fbgemm(cpu), _cpu.onednn(cpu)
+        unproven = _cpu.unproven(engine, has, fbgemm, onednn)
         if unproven:
-            warnings.warn(f"layers on {engine} may differ: oneDNN's kernels {unproven} were not compared", stacklevel=2)
-        return machine
-
-    def _unproven(self, cpu: dict[str, Any]) -> str:
-        """Which of oneDNN's kernels the engine uses on a CPU (torch.cpu.get_capabilities) that are not known."""
-        if self.engine in ("x86", "onednn") and cpu["amx_int8"]:
-            return "for AMX"
-        if self.engine == "onednn" and not self.vnni:
-            if cpu["avx_vnni"]:
-                return "for AVX-VNNI"
-            if cpu["avx512_f"] and not self.avx512:
-                return "for AVX-512 without VNNI, which qlearn takes for those of AVX2 under this capability,"
-        return ""
+            warnings.warn(f"layers on {engine} may differ: {unproven} was not compared", stacklevel=2)
+        used = _cpu.nearest(onednn) if engine == "onednn" else fbgemm
+        usual = "VNNI" if used == "VNNI" else "AVX512" if capability == "AVX512" else "AVX2"
+        return cls(
+            *(engine, capability, torch.get_num_threads(), used == "VNNI", torch.__version__),
+            _used="" if used == usual else used,
+            _has="" if used == has else has,
+        )
 
     def paths(self, n: int) -> list[tuple[int, int, str]]:
         """Where an element-wise kernel computes n elements: (start, stop, "body" or "tail"), in memory order.
@@ -137,7 +164,9 @@ class Machine:
 
         Raises:
             ValueError: n is negative.
+            NotImplementedError: as ``check_bodies``.
         """
+        self.check_bodies()
         if n < 0:
             raise ValueError(f"n must not be negative, got {n}")
         cuts = self._cuts(n, row=n)
@@ -169,7 +198,9 @@ class Machine:
 
         Raises:
             ValueError: strides are not as many as the axes of shape, or a length is negative.
+            NotImplementedError: as ``check_bodies``.
         """
+        self.check_bodies()
         shape = tuple(shape)
         if any(length < 0 for length in shape):
             raise ValueError(f"shape must not have negative lengths, got {shape}")

@@ -84,6 +84,7 @@ def mean(
         codes = cvtps2dq(divided(q.sum(dims, dtype=np.int64).astype(np.float32), n))
         strides = dense_strides(out, channels_last=last)
         return QTensor(laid_out(codes.astype(DTYPES[x.dtype]).reshape(out), strides), scale, zero_point, x.dtype)
+    machine.check_bodies()
     real = divided(cascade_sum(x.dequantize(), dims, machine.threads), n)
     return quantize_per_tensor(real.reshape(out), scale, zero_point, x.dtype, machine=machine)
 

@@ -10,7 +10,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -263,7 +263,7 @@ class Network:
     def save(self, path: str | PathLike[str] | io.BufferedIOBase) -> None:
         """Write the network to one .npz file: arrays, and the steps as JSON. No pickle; needs no torch to be read."""
         arrays: dict[str, npt.NDArray[Any]] = {}
-        machine = {name: getattr(self.machine, name) for name in ("engine", "capability", "threads", "vnni")}
+        machine = asdict(self.machine)
         steps = [
             {
                 "name": step.name,

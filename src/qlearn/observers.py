@@ -25,6 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlearn.machine import Machine
+from qlearn.releases import (
+    HISTC_DIVIDES_FIRST,
+    HISTC_WIDENS_BY_ONE,
+    HISTOGRAM_FORGETS,
+    HISTOGRAM_RATIO_FIRST,
+    HISTOGRAM_STRETCHED,
+    HISTOGRAM_WEIGHT_OF_NEW,
+    HISTOGRAM_WHOLE_ENDS,
+    LINSPACE_IN_VECTORS,
+    SUM_IN_16_LANES,
+)
 from qlearn.rounding import fma
 
 __all__ = [
@@ -45,6 +56,8 @@ Int64Array = NDArray[np.int64]
 f32 = np.float32
 EPS = float(np.finfo(np.float32).eps)  # 2**-23, the smallest scale unless told otherwise
 LARGEST = float(np.finfo(np.float32).max)
+THIN = 128  # thin bins in one of HistogramObserver's, up to PyTorch 2.4
+MEMORY = 2**40  # bytes: the thin bins of a histogram that would need more were never counted by anyone
 
 DTYPES = {"quint8": (0, 255), "qint8": (-128, 127), "qint32": (-(2**31), 2**31 - 1)}
 REDUCED = {"quint8": (0, 127), "qint8": (-64, 63), "qint32": (-(2**31), 2**31 - 1)}
@@ -354,21 +367,51 @@ class HistogramObserver(_Observer):
         _check_values(x)
         if not x.size:
             return x
-        low, high = np.minimum(self.min_val, x.min()), np.maximum(self.max_val, x.max())
-        counts = _histc(x, self.bins, low, high)
-        if self._has_seen_nothing():
-            self.histogram = counts
+        if self._begins():
+            self._begin(x)
+        elif self.machine.has(HISTOGRAM_STRETCHED):
+            self._stretch(x)
         else:
-            self.histogram = self._moved_to(low, high) + counts
-        self.min_val, self.max_val = np.asarray(low), np.asarray(high)
+            self._grow(x)
         return x
 
-    def _moved_to(self, low: f32, high: f32) -> Float32Array:
-        """The histogram so far, on the range [low, high] that contains the range so far."""
+    def _begins(self) -> bool:
+        """Whether the next batch counts as the first one."""
+        if self._has_seen_nothing():
+            return True
+        width = f32(self.max_val) - f32(self.min_val)
+        one_value = self.machine.has(HISTOGRAM_STRETCHED) and width == 0
+        return bool(one_value or (self.machine.has(HISTOGRAM_FORGETS) and width < f32(1e-6)))
+
+    def _begin(self, x: Float32Array) -> None:
+        """The histogram of x alone."""
+        self._keep(x.min(), x.max(), self._count(x, x.min(), x.max()))
+
+    def _keep(self, low: Any, high: Any, histogram: Float32Array) -> None:
+        self.min_val, self.max_val, self.histogram = np.asarray(low), np.asarray(high), histogram
+
+    def _count(self, x: Any, low: Any, high: Any) -> Float32Array:
+        if self.machine.has(HISTOGRAM_WHOLE_ENDS):
+            low, high = np.trunc(low), np.trunc(high)
+            if not -(2.0**63) <= low <= high < 2.0**63:
+                raise ValueError(f"x widens the range to [{low}, {high}]: PyTorch 1.13 needs ends within int64")
+        return _histc(x, self.bins, low, high, self.machine)
+
+    # Since 2.5: the range grows to the extremes; thin bins go where their middles lie
+
+    def _grow(self, x: Float32Array) -> None:
+        """Adds the counts of x on the range that contains all values."""
+        low, high = np.minimum(self.min_val, x.min()), np.maximum(self.max_val, x.max())
+        counts = self._count(x, low, high)
+        self._keep(low, high, self._moved_to(low, high, counts) + counts)
+
+    def _moved_to(self, low: f32, high: f32, counts: Float32Array) -> Float32Array:
+        """The histogram so far, on the range [low, high] that contains the range so far and has new counts."""
         if low == self.min_val and high == self.max_val:
             return self.histogram
         if self.min_val == self.max_val:
-            return _histc(self.min_val, self.bins, low, high) * _sum(self.histogram)
+            weight = _sum(counts if self.machine.has(HISTOGRAM_WEIGHT_OF_NEW) else self.histogram, self.machine)
+            return self._count(self.min_val, low, high) * weight
         # Each bin is cut into 16 thin ones, and each thin one goes where its middle lies.
         thin = np.repeat(self.histogram, 16) / f32(16)  # (16 * bins,)
         width = (self.max_val - self.min_val) / f32(16 * self.bins)
@@ -377,6 +420,63 @@ class HistogramObserver(_Observer):
         moved = np.zeros(self.bins, f32)
         np.add.at(moved, np.clip(bins, 0, self.bins - 1), thin)  # one after the other, in float32
         return moved
+
+    # Up to 2.4: the range is stretched until whole numbers of thin bins fill its bins
+
+    def _stretch(self, x: Float32Array) -> None:
+        """Adds the counts of x on a range that contains all values, or a little more."""
+        low, high = np.minimum(self.min_val, x.min()), np.maximum(self.max_val, x.max())
+        high, rate, shift = self._stretched(low, high)
+        grows = bool(low != self.min_val or high != self.max_val)
+        forgets = self.machine.has(HISTOGRAM_FORGETS)
+        if grows and forgets and 4 * self.bins * rate > 1e9:
+            self._begin(x)
+        elif grows:
+            self._keep(low, high, self._count(x, low, high) + self._gathered(rate, shift))
+        elif not forgets:
+            self._keep(low, high, self._count(x, low, high) + self.histogram)
+
+    def _stretched(self, low: f32, high: f32) -> tuple[f32, int, int]:
+        """The new upper end, how many thin bins make a new one, and how many lie before the range so far.
+
+        Three ways to write one formula, which float32 rounds differently: a rate of ceil(128 * new / old) thin bins
+        fills the range rate / 128 * old, and min_val is (min_val - low) / old * 128 * bins thin bins above low.
+        """
+        bins, thin = f32(self.bins), f32(THIN)
+        old, new, before = f32(self.max_val) - f32(self.min_val), high - low, f32(self.min_val) - low
+        with np.errstate(all="ignore"):
+            if self.machine.has(HISTOGRAM_WHOLE_ENDS):
+                width = old / (bins * thin)
+                rate = np.ceil(new / (bins * width))
+                filled, shift = rate * (bins * width), before / width
+            elif not self.machine.has(HISTOGRAM_RATIO_FIRST):
+                rate = np.ceil(new * thin / old)
+                filled, shift = rate * old / thin, before * bins * thin / old
+            else:
+                rate = np.ceil(new / old * thin)
+                filled, shift = rate / thin * old, before / old * bins * thin
+            high = high + (filled - new)
+        if not np.all(np.isfinite([rate, shift, high])):
+            raise ValueError(f"x widens the range from {old} to {new}: their ratio overflows float32")
+        return high, int(rate), int(np.rint(shift))
+
+    def _gathered(self, rate: int, shift: int) -> Float32Array:
+        """The histogram so far, each bin cut into 128, behind ``shift`` empty thin bins, ``rate`` of which make one.
+
+        Sums are float64 from the first thin bin on; of two neighbours the lower one is rounded to float32 before their
+        difference is taken. PyTorch stores all bins * rate thin ones; here the empty ones take no memory.
+        """
+        if 12 * self.bins * rate > MEMORY:
+            raise ValueError(f"x widens the range {rate / THIN:.3g}-fold: PyTorch needs {12 * self.bins * rate} bytes")
+        if shift + THIN * self.bins > rate * self.bins:
+            raise ValueError(
+                f"x widens the range {rate / THIN}-fold, {shift} thin bins below it leave no room: PyTorch"
+            )
+        cumulated = np.cumsum(np.repeat(self.histogram, THIN), dtype=np.float64)
+        ends = np.arange(1, self.bins + 1) * rate - shift  # (bins,) thin bins of the range so far below each edge
+        below = np.where(ends > 0, cumulated[np.clip(ends, 1, cumulated.size) - 1], 0)
+        rounded = np.concatenate([[0], below[:-1]]).astype(f32)
+        return ((below - rounded) / THIN).astype(f32)
 
     def calculate_qparams(self) -> tuple[Float32Array, Int64Array]:
         """The scale (float32, shape (1,)) and zero point (int64, shape (1,)) of the range that the search chose."""
@@ -396,7 +496,7 @@ class HistogramObserver(_Observer):
         """
         self._require_values()
         cumulated = np.cumsum(self.histogram, dtype=np.float64).astype(f32).tolist()
-        total = float(_sum(self.histogram))
+        total = float(_sum(self.histogram, self.machine))
         alpha, beta, step = 0.0, 1.0, 1e-5
         start, end = 0, self.bins - 1
         least = math.inf
@@ -412,7 +512,7 @@ class HistogramObserver(_Observer):
                 beta -= step
             if candidate == (start, end):
                 continue
-            error = float(_sum(self.bin_errors(*candidate)))
+            error = float(_sum(self.bin_errors(*candidate), self.machine))
             steps.append((*candidate, error))
             if error > least:
                 break
@@ -459,21 +559,55 @@ class HistogramObserver(_Observer):
 # ---------------------------------------------------------------------------------- PyTorch's steps, one by one
 
 
-def _histc(x: Any, bins: int, low: Any, high: Any) -> Float32Array:
-    """How many values lie in each of the bins: truncate((x - low) * bins / (high - low)). ``torch.histc``."""
+def _histc(x: Any, bins: int, low: Any, high: Any, machine: Machine) -> Float32Array:
+    """How many values lie in each of the bins: truncate((x - low) * bins / (high - low)). ``torch.histc``.
+
+    Values outside [low, high] are not counted. Where the two are equal, the extremes of x take their place. A range of
+    one value is widened by 1 to each side, since 2.10 to the next float32 where that is more.
+    """
+    if low == high:
+        low, high = np.min(x), np.max(x)
     left, right = f32(low), f32(high)
-    if left == right:  # a range of 1 on each side, or of one float32 step where that is more
-        left = f32(min(float(low) - 1, np.nextafter(left, f32(-LARGEST))))
-        right = f32(max(float(high) + 1, np.nextafter(right, f32(LARGEST))))
+    if left == right:
+        below, above = float(low) - 1, float(high) + 1
+        if not machine.has(HISTC_WIDENS_BY_ONE):
+            below = min(below, float(np.nextafter(left, f32(-LARGEST))))
+            above = max(above, float(np.nextafter(right, f32(LARGEST))))
+        if not below < above:
+            raise ValueError(f"x is {low} throughout: 1 to each side of it is no range in float64")
+        left, right = f32(below), f32(above)
     with np.errstate(over="ignore"):
         width = right - left
         if not np.isfinite(width * f32(bins)):
             raise ValueError(f"x widens the range to [{low}, {high}]: its width times bins={bins} overflows float32")
-    places = (np.ravel(x) - left) * f32(bins) / width
+    if machine.has(LINSPACE_IN_VECTORS):
+        right = _last_of_vectors(left, right, bins, machine)
+        width = right - left
+    x = np.ravel(x)
+    distances = x[(x >= left) & (x <= right)] - left
+    if width == 0:
+        places = distances  # all in the first bin
+    elif machine.has(HISTC_DIVIDES_FIRST):
+        places = distances / width * f32(bins)
+    else:
+        places = distances * f32(bins) / width
     counts = np.bincount(np.minimum(places.astype(np.int64), bins - 1), minlength=bins)
     if counts.max() > 2**24:
         raise NotImplementedError(f"x puts {counts.max()} values in one bin: PyTorch's float32 counts end at {2**24}")
     return counts.astype(f32)
+
+
+def _last_of_vectors(start: f32, stop: f32, bins: int, machine: Machine) -> f32:
+    """The last of bins + 1 points of ``torch.linspace`` in 1.13: stop, unless a vector ends there.
+
+    A vector's first point is counted down from stop, the others up from it; two vectors are taken at a time.
+    """
+    lanes = 16 if machine.capability == "AVX512" else 8
+    if (bins + 1) % (2 * lanes):
+        return stop
+    step, steps = (stop - start) / f32(bins), f32(lanes - 1)
+    first = stop - step * steps if machine.capability == "DEFAULT" else fma(-step, steps, stop)
+    return f32(first + step * steps)
 
 
 def _linspace(start: f32, stop: f32, points: int, *, fused: bool) -> Float32Array:
@@ -508,13 +642,15 @@ def _square_integral(begin: Any, end: Any) -> Any:
     return (end * end * end - begin * begin * begin) / f32(3)
 
 
-def _sum(values: Float32Array) -> f32:
+def _sum(values: Float32Array, machine: Machine) -> f32:
     """The float32 sum of up to 32,767 values in the order of ``torch.sum``.
 
-    On each capability eight lanes make a vector, four vectors a row. Rows are added 16 at a time, and the results again
-    16 at a time: partial sums of like size. What is left over comes first, then the four vectors, last the lanes.
+    Eight lanes make a vector (up to 2.0 sixteen on AVX512), four vectors a row. Rows are added 16 at a time, and the
+    results again 16 at a time: partial sums of like size. What is left over comes first, then the four vectors, last
+    the lanes. Fewer values than lanes are added in a single lane.
     """
-    lanes = 8
+    lanes = 16 if machine.capability == "AVX512" and machine.has(SUM_IN_16_LANES) else 8
+    lanes = lanes if values.size >= lanes else 1
     vectors = values.size // lanes
     rows = vectors // 4
     table = values[: rows * 4 * lanes].reshape(rows, 4, lanes)

@@ -18,6 +18,7 @@ from qlearn.elementwise import check_per_tensor
 from qlearn.layout import dense_strides, is_channels_last, laid_out, like_channels_last, made_contiguous
 from qlearn.machine import Machine
 from qlearn.quantize import in_scalars, in_vectors, in_vectors_of_fbgemm
+from qlearn.releases import PADDING_OF_THE_UNDILATED
 from qlearn.rounding import add_then_round, cvtps2dq, reciprocal, saturate
 from qlearn.shapes import squeeze, unsqueeze
 from qlearn.windows import lengths
@@ -73,7 +74,8 @@ def max_pool2d(
     kernel, step, pad, spread = _geometry(x, kernel_size, stride, padding, dilation)
     qnnpack = _on_qnnpack(x, machine) and not ceil_mode
     for k, p, d in zip(kernel, pad, spread, strict=True):
-        most = ((k - 1) * d + 1) // 2 if qnnpack else min(k, (k - 1) * d + 1) // 2
+        dilated = qnnpack and not machine.has(PADDING_OF_THE_UNDILATED)
+        most = ((k - 1) * d + 1) // 2 if dilated else min(k, (k - 1) * d + 1) // 2
         if p > most:
             raise ValueError(f"padding must be at most {most}, half of the kernel, got {padding}")
     if qnnpack:
@@ -177,6 +179,7 @@ def avg_pool2d(
     s = _sums_of_differences(x, spans)
     if not is_channels_last(x.int_repr()):
         return as_written(x, _quantized(x, quantize_in_int32, inverse_in_double(n), s))
+    machine.check_bodies()
     m = inverse_of_count(n)
     body, tail = (partial(_quantized, x, average, m) for average in (in_vectors, in_scalars(machine)))
     return as_written(x, vectors_first(s, 0 if x.dtype == "qint32" else VECTOR[machine.capability], body, tail))
@@ -220,9 +223,11 @@ def adaptive_avg_pool2d(x: QTensor, output_size: Lengths, *, machine: Machine | 
     if not is_channels_last(x.int_repr()):
         s = _sums(x.int_repr(), spans).astype(np.float32)  # of the codes
         return as_written(x, _quantized(x, quantize_in_int32, inverse_of_sides(kh, kw), s, zero_point=0))
+    machine.check_bodies()
     s = _sums_of_differences(x, spans)
     m = inverse_of_count(np.multiply.outer(kh, kw))
-    body, tail = (partial(_quantized, x, average, m) for average in (in_vectors_of_fbgemm(machine), in_scalars(machine)))
+    ways = in_vectors_of_fbgemm(machine), in_scalars(machine)
+    body, tail = (partial(_quantized, x, way, m) for way in ways)
     vectors = x.dtype != "qint32" and machine.capability != "DEFAULT"
     return as_written(x, vectors_first(s, EIGHT if vectors else 0, body, tail))
 

@@ -56,7 +56,7 @@ def prelu(x: QTensor, weight: QTensor, scale: float, zero_point: int, *, machine
 
     def kernel(path: int, q: Codes, w: Codes) -> Codes:
         c = sloped(q, x.q_zero_point(), w, weight.q_zero_point(), one)
-        return requantize(path, machine.capability, c, multiplier, zero_point, x.dtype)
+        return requantize(path, machine, c, multiplier, zero_point, x.dtype)
 
     strides = new_strides(x.int_repr())
     return QTensor.of_new(each_pair(kernel, x, slopes, x.shape, strides, machine), scale, zero_point, x.dtype)

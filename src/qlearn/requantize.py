@@ -19,6 +19,7 @@ from qlearn.rounding import add_then_round, fma, reciprocal, saturate
 __all__ = [
     "fbgemm",
     "fbgemm_depthwise",
+    "onednn_2",
     "onednn_avx2",
     "onednn_gemm",
     "onednn_linear_scale",
@@ -100,7 +101,7 @@ def fbgemm_depthwise(
 ) -> Codes:
     """FBGEMM's depthwise kernel since PyTorch 2.14: ``fbgemm``, but per tensor acc + bias * (1 / t) in two steps.
 
-    Source: FBGEMM ``FbgemmI8DepthwiseAvx2-inl.h`` requantize_.
+    Source: FBGEMM ``FbgemmI8DepthwiseAvx2-inl.h`` ``requantize_``.
 
     Args, returns: as ``fbgemm``.
     """
@@ -166,6 +167,41 @@ def onednn_vnni(
         y = _relu(y, relu)
         y *= reciprocal(_twice_inverted(scale))
         return _add_then_round(y, zero_point, nan=255, positive=relu)
+
+
+def onednn_2(
+    acc: Sums,
+    bias: Floats,
+    x_scale: float,
+    w_scale: Scales,
+    scale: float,
+    zero_point: int,
+    *,
+    relu: bool,
+    accum: Accum | None = None,
+) -> Codes:
+    """oneDNN 2, of PyTorch 1.13 and 2.0: the bias in steps of the accumulator, and one multiplier (Chapter 8).
+
+    With the inverses float32(1 / x_scale) and float32(1 / scale), divided in float64, 1 / w_scale as well, but in
+    float32 per channel, t = (1 / x_scale) * (1 / w_scale) and m = (1 / scale) / t: y = (acc + bias * t) * m, and with
+    accum fma(q - z, accum_scale * (1 / scale), y); relu takes max(y, 0); clamp(rint(y + zero_point)).
+
+    Source: ideep ``matmul.hpp``, ``conv.hpp`` compute_impl (op_scales, bias_scales).
+
+    Args, returns: as ``onednn_vnni``, but w_scale is the weight's own, in a linear layer too.
+    """
+    with _quiet():
+        w_inverse = np.float32(1.0 / w_scale) if w_scale.ndim == 0 else reciprocal(w_scale)
+        t = np.float32(1.0 / x_scale) * w_inverse
+        m = np.float32(1.0 / scale) / t
+        y = _float32(acc) + bias * t
+        y *= m
+        if accum is not None:
+            codes, accum_scale, accum_zero_point = accum
+            ratio = np.float32(accum_scale) * np.float32(1.0 / scale)
+            y = fma(codes.astype(np.float32) - np.float32(accum_zero_point), ratio, y)
+        y = _relu(y, relu)
+        return _add_then_round(y, zero_point)
 
 
 def onednn_gemm(

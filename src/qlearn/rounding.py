@@ -158,13 +158,13 @@ def saturate(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """
     info = np.iinfo(dtype)
     x = np.asarray(x)
+    own = x.dtype.type
     if x.dtype.kind == "f" and info.bits == 8:
-        clamped: npt.NDArray[Any] = np.clip(x, x.dtype.type(info.min), x.dtype.type(info.max))
-        return (np.where(np.isnan(clamped), 0, clamped) if np.isnan(clamped).any() else clamped).astype(dtype)
+        clamped: npt.NDArray[Any] = np.clip(x, own(info.min), own(info.max))
+        return (np.where(np.isnan(clamped), own(0), clamped) if np.isnan(clamped).any() else clamped).astype(dtype)
     if x.dtype.kind == "f":
         clamped = np.clip(x.astype(np.float64), info.min, info.max)
         return np.where(np.isnan(clamped), INT32_MIN, clamped).astype(np.int64).astype(dtype)
-    own = np.iinfo(x.dtype)  # whose numbers may not reach as far
-    limits = max(info.min, own.min), min(info.max, own.max)
-    clipped: npt.NDArray[Any] = np.clip(x, *limits)
+    reach = np.iinfo(x.dtype)  # it may be less
+    clipped: npt.NDArray[Any] = np.clip(x, own(max(info.min, reach.min)), own(min(info.max, reach.max)))
     return clipped.astype(dtype)

@@ -121,7 +121,7 @@ def _requantized(a: QTensor, k: int, scale: float, zero_point: int, machine: Mac
     multiplier = multiplier_of_scalar(a.q_scale(), scale)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         c = np.asarray(q.astype(np.int32) - np.int32(a.q_zero_point()) + np.int32(k))  # int32, wraps
-        body, tail = (requantize(path, machine.capability, c, multiplier, zero_point, a.dtype) for path in (BODY, TAIL))
+        body, tail = (requantize(path, machine, c, multiplier, zero_point, a.dtype) for path in (BODY, TAIL))
     paths = machine.path_map(a.shape, strides, strides_of(q), block=BLOCKS[a.dtype])
     return np.where(paths == BODY, body, tail)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from qlearn.accumulate import Factor, factor, sums_of_products
 from qlearn.affine import QTensor
 from qlearn.layout import channels_to_last
-from qlearn.linear import w_zero_points
+from qlearn.linear import centered_weight
 from qlearn.winograd import MIDDLE, Tiles, prepare, sums_over_tiles
 
 __all__ = ["Geometry", "accumulate", "columns", "geometry", "in_pieces", "lengths", "matrices", "pad"]
@@ -216,11 +216,6 @@ def factor_of(weight: QTensor, groups: int, largest: int) -> Factor:
 def tiles_of(weight: QTensor, x_zero_point: int) -> Tiles | None:
     """w - w_zero_point for ``winograd``."""
     return prepare(centered_weight(weight), x_zero_point)
-
-
-def centered_weight(weight: QTensor) -> Array:
-    """w - w_zero_point, int16."""
-    return weight.int_repr() - w_zero_points(weight).reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def in_tiles(n: int, weight: QTensor, g: Geometry) -> bool:

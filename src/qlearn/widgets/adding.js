@@ -1,4 +1,4 @@
-import { addBody, addDefault, addQnnpack, addSteps, addTail, dequantize, fma32, fround, rint } from "./arithmetic.js";
+import { addBody, addDefault, addDefault213, addQnnpack, addSteps, addTail, addTail213, dequantize, fma32, fround, rint } from "./arithmetic.js";
 
 // The sums that the addition table and the calculator compare: PyTorch's, and those that people write.
 
@@ -11,13 +11,15 @@ export const BODY = {
   name: "vector body", make: addBody, unit: "real", digits: 9,
   how: ["fma(s₁, q₁, −s₁z₁)", "fma(s₂, q₂, −s₂z₂)", "x̂₁ + x̂₂", "x·r", "", "rint(v) + z"],
 };
-export const TAIL = { name: "tail", make: addTail, unit: "real", digits: 9, how: [...subtract, "x·r", "v + z", "rint"] };
-export const DEFAULT = { name: "DEFAULT body", make: addDefault, unit: "real", digits: 9, how: [...subtract, "", "fma(x, r, z)", "rint"] };
+export const TAIL = { name: "tail", make: addTail, unit: "real", digits: 9, how: [...subtract, "x·r", "", "rint(v) + z"] };
+export const DEFAULT = { ...TAIL, name: "DEFAULT body", make: addDefault };
+export const TAIL_213 = { ...TAIL, make: addTail213, how: [...subtract, "x·r", "v + z", "rint"] };
+export const DEFAULT_213 = { ...DEFAULT, make: addDefault213, how: [...subtract, "", "fma(x, r, z)", "rint"] };
 export const QNNPACK = {
   name: "qnnpack", make: addQnnpack, unit: "shifted", digits: 12,
   how: ["m₁(q₁ − z₁)", "m₂(q₂ − z₂)", "sum", "sum / 2ⁿ", "", "ties away, + z"],
 };
-export const PATHS = [BODY, TAIL, DEFAULT, QNNPACK];
+export const PATHS = { "2.14": [BODY, TAIL, DEFAULT, QNNPACK], "2.13": [BODY, TAIL_213, DEFAULT_213, QNNPACK] }; // by release
 
 export function addPaper({ s1, z1, s2, z2, s, z }) {
   return {
@@ -44,8 +46,10 @@ export function addIntegers({ z1, z2, z }) {
 const PAPER = { name: "on paper, float64", make: addPaper, unit: "real", digits: 17, how: ["s₁(q₁ − z₁)", "s₂(q₂ − z₂)", "x̂₁ + x̂₂", "x / s", "", "rint(v) + z"] };
 const ONNX = { name: "ONNX Runtime", make: addOnnxRuntime, unit: "ratio", digits: 9, how: ["q₁", "fma(q₂, s₂/s, c)", "fma(q₁, s₁/s, ·)", "", "", "rint"] };
 const INTEGERS = { name: "integer sum", make: addIntegers, unit: "code", digits: 9, how: ["q₁ − z₁", "q₂ − z₂", "sum", "", "", "+ z"] };
-const PARTS = { ...DEFAULT, name: "PyTorch’s parts = DEFAULT body" };
-export const FORMULAS = [INTEGERS, PAPER, PARTS, ONNX, BODY, TAIL, QNNPACK];
+// dequantize, add, quantize_per_tensor are what tails and DEFAULT's body do; in 2.13 what its DEFAULT body does.
+const PARTS = { ...TAIL, name: "PyTorch’s parts = tail" };
+const PARTS_213 = { ...DEFAULT_213, name: "2.13’s parts" };
+export const FORMULAS = [INTEGERS, PAPER, PARTS, ONNX, BODY, QNNPACK, PARTS_213, { ...TAIL_213, name: "2.13’s tail" }];
 
 export const STEPS = ["first", "second", "sum", "in steps", "with z", "integer", "code"];
 
@@ -88,6 +92,8 @@ export const USUAL = [
   ["float64, zero point before the rounding", (p, q1, q2) => clamped(rint(exact(p, q1, q2) / p.s + p.z))],
   ["float32, divided by the scale", (p, q1, q2) => clamped(rint(fround(single(p, q1, q2) / fround(p.s))) + p.z)],
   ["float32, ties away from zero", (p, q1, q2) => clamped(away(fround(single(p, q1, q2) / fround(p.s))) + p.z)],
-  ["dequantize, add, quantize_per_tensor", by(addDefault)],
+  ["dequantize, add, quantize_per_tensor", by(addTail)],
+  ["dequantize, add, 2.13’s quantize_per_tensor", by(addDefault213)],
+  ["2.13’s tail: float32, zero point before the rounding", by(addTail213)],
   ["ONNX Runtime’s QLinearAdd", by(addOnnxRuntime)],
 ];

@@ -1,4 +1,4 @@
-import { clamp, dequantize, fround, quantize, unclamped } from "./arithmetic.js";
+import { clamp, dequantize, fround, quantize, releaseLike, RELEASES, unclamped, unclamped213 } from "./arithmetic.js";
 import { asker, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, slider, svg } from "./kit.js";
 
 // PyTorch's code for x, read off its recorded thresholds: how many of them x has reached.
@@ -134,9 +134,10 @@ function render({ model, el }) {
     const theirBack = dequantize(theirs, s, z);
     const rows = [
       ["this page", "ours", code, say(back, 6), say(x - back, 3)],
-      ["PyTorch, recorded", "torch", theirs, say(theirBack, 6), say(x - theirBack, 3)],
+      [`PyTorch ${RELEASES[0]}, recorded`, "torch", theirs, say(theirBack, 6), say(x - theirBack, 3)],
     ];
-    if (live) rows.push([`PyTorch ${live.version}, running`, "torch", live.code, say(live.value, 6), say(x - live.value, 3)]);
+    const own = live && clamp((releaseLike(live.version) === "2.13" ? unclamped213 : unclamped)(x, s, z), 0, 255);
+    if (live) rows.push([[`PyTorch ${live.version}, running`, own === live.code ? "as its formula says" : `its formula says ${own}`], "torch", live.code, say(live.value, 6), say(x - live.value, 3)]);
     table.update(rows);
     words.textContent = free === code
       ? `${say(x)} becomes code ${code}; code ${code} gives back ${say(back, 6)}. The rounding error is ${say(Math.abs(x - back), 3)}, at most half a scale: ${say(s / 2, 3)}.`

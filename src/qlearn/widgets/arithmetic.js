@@ -63,8 +63,17 @@ export const reciprocal = (scale) => fround(1 / fround(scale));
 
 export const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 
-// A float32 x -> its code, before the clamp: rint(fma(x, 1/s, z)).
-export const unclamped = (x, scale, zeroPoint) => rint(fma32(fround(x), reciprocal(scale), zeroPoint));
+// PyTorch's releases by where the zero point goes in: after the rounding in 2.14 and all others from 1.13 to 2.15, before
+// it in 2.13 alone (qlearn.releases.ZERO_POINT_FIRST). `releaseLike` says for any version which of the two it is like.
+export const RELEASES = ["2.14", "2.13"];
+export const RELEASE_NAMES = ["all but 2.13", "2.13"];
+export const releaseLike = (version) => RELEASES[/^2\.13(?!\d)/.test(version) ? 1 : 0];
+
+// A float32 x -> its code, before the clamp, per tensor and per channel alike: rint(x·r) + z with r = 1/s.
+export const unclamped = (x, scale, zeroPoint) => rint(fround(fround(x) * reciprocal(scale))) + zeroPoint;
+
+// The same in 2.13, per tensor: rint(fma(x, r, z)).
+export const unclamped213 = (x, scale, zeroPoint) => rint(fma32(fround(x), reciprocal(scale), zeroPoint));
 
 export const quantize = (x, scale, zeroPoint, dtype) => clamp(unclamped(x, scale, zeroPoint), ...DTYPES[dtype]);
 
@@ -82,9 +91,6 @@ export function paramsOfRange(low, high, { codes: [first, last], dtype, symmetri
   return { scale, zeroPoint: clamp(first - rint(fround(min / scale)), first, last) };
 }
 
-// As fake_quantize has it, before its clamp: rint(x * (1/s)) + z.
-export const fakeQuantize = (x, scale, zeroPoint) => rint(fround(fround(x) * reciprocal(scale))) + zeroPoint;
-
 const INT32_CAP = 2147483520; // the largest float32 below 2^31
 const capInt32 = (x) => (x < INT32_CAP ? x : INT32_CAP); // the instruction minps: NaN gives the cap
 export const cvtps2dq = (x) => { // float32 -> int32; what int32 does not hold becomes -2^31
@@ -97,7 +103,7 @@ export const cvtps2dq = (x) => { // float32 -> int32; what int32 does not hold b
 // whole(w), the integer before the clamp. A step that a formula does not have is null.
 const float32Sum = (a, b) => fround(a + b);
 const subtracted = ({ s1, z1, s2, z2 }) => ({
-  first: (q) => dequantize(q, s1, z1), second: (q) => dequantize(q, s2, z2), total: float32Sum, scaled: null, shifted: null,
+  first: (q) => dequantize(q, s1, z1), second: (q) => dequantize(q, s2, z2), total: float32Sum,
 });
 
 // s·q - s·z with the product s·z rounded first and then a fused multiply-add, which float64 and fround are: the exact sum
@@ -108,7 +114,7 @@ export function dequantizeFused(scale, zeroPoint) {
   return (q) => fround(s * q + c);
 }
 
-// The vector body of AVX2 and AVX512.
+// The vector body of AVX2 and AVX512, in every release.
 export function addBody({ s1, z1, s2, z2, s, z }) {
   const r = reciprocal(s);
   return {
@@ -117,16 +123,21 @@ export function addBody({ s1, z1, s2, z2, s, z }) {
   };
 }
 
-// The scalar tail, on every capability: the zero point before the rounding.
+// The scalar tail, on every capability.
 export function addTail(p) {
   const r = reciprocal(p.s);
-  return { ...subtracted(p), scaled: (x) => fround(x * r), shifted: (v) => fround(v + p.z), whole: rint };
+  return { ...subtracted(p), scaled: (x) => fround(x * r), shifted: null, whole: (v) => rint(v) + p.z };
 }
 
-// The vector body of DEFAULT: product and zero point in one rounding, as quantize_per_tensor has them.
-export function addDefault(p) {
+// The vector body of DEFAULT: the tail's sum, quantized as the other body does.
+export const addDefault = (p) => ({ ...addBody(p), ...subtracted(p) });
+
+// The same two in 2.13: the zero point before the rounding, in the tail after the product, in the body in one step with it.
+export const addTail213 = (p) => ({ ...addTail(p), shifted: (v) => fround(v + p.z), whole: rint });
+
+export function addDefault213(p) {
   const r = reciprocal(p.s);
-  return { ...subtracted(p), shifted: (x) => fma32(x, r, p.z), whole: (w) => cvtps2dq(capInt32(w)) };
+  return { ...subtracted(p), scaled: null, shifted: (x) => fma32(x, r, p.z), whole: (w) => cvtps2dq(capInt32(w)) };
 }
 
 // The engine qnnpack: integers only, ties away from zero. Null where it refuses: an input's scale over the output's must be

@@ -10,6 +10,16 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ..releases import BOOK, ZERO_POINT_FIRST
+
+RELEASES = (BOOK, ZERO_POINT_FIRST.first)
+"""What a figure can be told to show: the arithmetic of all releases but one, and of that one (arithmetic.js)."""
+
+
+def release_trait() -> Any:
+    """A trait for one of ``RELEASES``."""
+    return traitlets.Enum(RELEASES, RELEASES[0]).tag(sync=True)
+
 
 def read(name: str) -> str:
     """A file beside this one."""

@@ -1,6 +1,6 @@
-import { addSteps, bits32, fround, reciprocal } from "./arithmetic.js";
+import { addSteps, bits32, fround, reciprocal, RELEASE_NAMES, RELEASES, releaseLike } from "./arithmetic.js";
 import { BODY, PATHS, QNNPACK, STEPS, USUAL } from "./adding.js";
-import { asker, comparison, followWidth, frame, html, oncePerFrame, power, say, sayAll, uniqueId } from "./kit.js";
+import { asker, choice, comparison, followWidth, frame, html, oncePerFrame, power, say, sayAll, uniqueId } from "./kit.js";
 
 const NAMES = ["s1", "z1", "q1", "s2", "z2", "q2", "s", "z", "yours"];
 const WHAT = {
@@ -33,12 +33,17 @@ export function parse(name, text) {
   return { value };
 }
 
-// PyTorch's code on each path, null where it refuses; and the usual formulas that give `yours`.
+// PyTorch's code on each path of a release, null where it refuses.
+const codesOf = (p, release) => PATHS[release].map(({ make }) => { const adder = make(p); return adder ? addSteps(adder, p.q1, p.q2)[6] : null; });
+
+// PyTorch's codes in the release that is asked for and in the other one; and the usual formulas that give `yours`.
 export function answers(p) {
-  const codes = PATHS.map(({ make }) => { const adder = make(p); return adder ? addSteps(adder, p.q1, p.q2)[6] : null; });
   const usual = USUAL.map(([name, gives]) => [name, gives(p, p.q1, p.q2)]);
-  return { codes, usual, matches: usual.filter(([, code]) => code === p.yours).map(([name]) => name) };
+  const [codes, others] = [p.release, otherThan(p.release)].map((release) => codesOf(p, release));
+  return { codes, others, usual, matches: usual.filter(([, code]) => code === p.yours).map(([name]) => name) };
 }
+const otherThan = (release) => RELEASES[1 - RELEASES.indexOf(release)];
+const NAMED = { "2.14": "every release but 2.13", "2.13": "release 2.13" };
 
 // How far the quotient on paper is from a tie, in words.
 export function nearTie({ s1, z1, q1, s2, z2, q2, s }) {
@@ -52,13 +57,18 @@ export function nearTie({ s1, z1, q1, s2, z2, q2, s }) {
 const list = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join("; ")}; and ${names.at(-1)}`);
 
 // Where your integer comes from.
-export function verdict({ yours }, { codes, matches }) {
+export function verdict({ yours, release }, { codes, others, matches }) {
   if (yours === null) return "Type the integer that you got, and see which formula gives it.";
-  const paths = PATHS.filter((_, i) => codes[i] === yours).map(({ name }) => name);
-  const theirs = paths.length === PATHS.length ? `Your ${yours} is PyTorch’s integer on every path.`
-    : paths.length > 0 ? `Your ${yours} is what PyTorch gives here: ${list(paths)}. Elsewhere it gives another integer.`
-    : `Your ${sayAll(yours)} is PyTorch’s integer on no path.`;
+  const where = (found) => PATHS[release].filter((_, i) => found[i] === yours).map(({ name }) => name);
+  const [paths, alsoOn] = [where(codes), where(others.map((code, i) => (code === codes[i] ? null : code)))];
+  const who = codes.every((code, i) => code === others[i]) ? "every release" : NAMED[release];
+  const here = paths.length === codes.length ? `Your ${yours} is the integer of ${who} on every path.`
+    : paths.length > 0 ? `Your ${yours} is what ${who} gives here: ${list(paths)}. Elsewhere it gives another integer.`
+    : `Your ${sayAll(yours)} is the integer of ${who} on no path.`;
+  const there = NAMED[otherThan(release)];
+  const theirs = alsoOn.length === 0 ? here : `${here} ${there[0].toUpperCase()}${there.slice(1)} gives it here too: ${list(alsoOn)}.`;
   if (matches.length === 0) return `${theirs} None of the usual formulas gives it.`;
+  if (matches.length > 4) return `${theirs} Of the ${USUAL.length} usual formulas ${matches.length} give it; they are listed at the end.`;
   return `${theirs} Of the usual formulas ${matches.length === 1 ? "one gives it" : `${matches.length} give it`}: ${list(matches)}.`;
 }
 
@@ -98,19 +108,20 @@ function render({ model, el }) {
     html("span", {}), html("span", {}), html("span", {}), html("span", {}, "↑ yours"));
   const wrong = html("p", { class: "ql-error", id: message, role: "alert" });
 
-  const table = comparison(["PyTorch", "integer", "yours"]);
+  const releases = choice({ label: "PyTorch’s release", options: RELEASE_NAMES, chosen: 0, choose: (i) => { model.set("release", RELEASES[i]); model.save_changes(); } });
+  const table = comparison([]);
   const box = html("input", { type: "checkbox", onchange: () => { model.set("bits", box.checked); model.save_changes(); } });
   const bits = html("label", { class: "ql-check" }, box, " show the bits of each float32");
-  const steps = comparison(["step", ...PATHS.map(({ name }) => name)], "ql-wide");
+  const steps = comparison(["step", ...PATHS[RELEASES[0]].map(({ name }) => name)], "ql-wide");
   const usual = comparison(["formula", "gives"]);
   const more = html("details", { class: "ql-more" }, html("summary", {}, "What the usual formulas give"), usual.root);
-  const results = html("div", {}, table.root, steps.root, bits, more);
+  const results = html("div", { class: "ql-results" }, releases.root, table.root, steps.root, bits, more);
   const words = frame(el, form, wrong, results);
   el.querySelector(".ql-widget").insertBefore(words, results); // the verdict first
 
   const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
   const drawSteps = (p, withBits) => {
-    const columns = PATHS.map((path) => {
+    const columns = PATHS[p.release].map((path) => {
       const adder = path.make(p);
       if (!adder) return [...CONSTANTS, ...STEPS].map(() => "refused");
       const single = path !== QNNPACK; // float32 numbers; the last two steps are integers
@@ -127,17 +138,20 @@ function render({ model, el }) {
     wrong.textContent = [...errors.values()].join(" ");
     results.hidden = errors.size > 0;
     if (errors.size > 0) { words.textContent = ""; return; }
-    const p = Object.fromEntries(NAMES.map((name) => [name, model.get(name) ?? null]));
+    const p = Object.fromEntries([...NAMES, "release"].map((name) => [name, model.get(name) ?? null]));
     const withBits = model.get("bits");
     const found = answers(p);
     const mark = (code) => (p.yours === null ? "" : code === p.yours ? "= yours" : "≠");
     const rows = WHERE.map((where, i) => [where, "torch", found.codes[i] ?? "refused", mark(found.codes[i])]);
     if (live) {
       const { version, capability } = live;
-      rows.push(...[["body", `vector body, ${capability}`], ["tail", "tail"], ["qnnpack", "qnnpack"]].map(([key, where]) =>
-        [`PyTorch ${version}, running: ${where}`, "plain", live[key] ?? "refused", mark(live[key])]));
+      const own = codesOf(p, releaseLike(version));
+      const says = (code, formula) => (code === formula ? "as its formula says" : `its formula says ${formula ?? "nothing"}`);
+      rows.push(...[["body", `vector body, ${capability}`, capability === "DEFAULT" ? 2 : 0], ["tail", "tail", 1], ["qnnpack", "qnnpack", 3]].map(([key, where, path]) =>
+        [[`PyTorch ${version}, running: ${where}`, says(live[key], own[path])], "plain", live[key] ?? "refused", mark(live[key])]));
     }
-    table.update(rows);
+    releases.update(RELEASES.indexOf(p.release));
+    table.update(rows, [`PyTorch, ${RELEASE_NAMES[RELEASES.indexOf(p.release)]}`, "integer", "yours"]);
     box.checked = withBits;
     drawSteps(p, withBits);
     const first = [...found.usual].sort((a, b) => (b[1] === p.yours) - (a[1] === p.yours));
@@ -159,7 +173,7 @@ function render({ model, el }) {
     inputs[name].value = text(model.get(name));
     model.on(`change:${name}`, () => { follow(name); changed(); });
   }
-  model.on("change:bits", show);
+  for (const name of ["bits", "release"]) model.on(`change:${name}`, show);
   changed();
   const end = followWidth(el, show);
   return () => { clearTimeout(rest); end(); };

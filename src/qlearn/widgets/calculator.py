@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from .base import Widget, between, module
+from .base import Widget, between, module, release_trait
 from .elementwise import pytorch_sums
 
 
@@ -16,20 +16,21 @@ class Calculator(Widget):
     """Type two codes and their parameters; get PyTorch's integer on each path, each step, and where yours comes from.
 
     ``s1``, ``z1``, ``q1``, ``s2``, ``z2``, ``q2`` are scale, zero point and code of the two inputs (quint8), ``s`` and
-    ``z`` scale and zero point of the sum. ``yours`` is the integer that you got, None if you have none. With ``bits``
-    the steps show the bits of each float32.
+    ``z`` scale and zero point of the sum. ``yours`` is the integer that you got, None if you have none. ``release`` is
+    "2.14", like all releases but one, or "2.13". With ``bits`` the steps show the bits of each float32.
     """
 
     _esm = module("arithmetic.js", "kit.js", "adding.js", "calculator.js")
-    s1 = traitlets.Float(0.040562573820352554).tag(sync=True)
-    z1 = traitlets.Int(112).tag(sync=True)
-    q1 = traitlets.Int(158).tag(sync=True)
-    s2 = traitlets.Float(0.08881603181362152).tag(sync=True)
-    z2 = traitlets.Int(126).tag(sync=True)
-    q2 = traitlets.Int(136).tag(sync=True)
-    s = traitlets.Float(0.09029635787010193).tag(sync=True)
-    z = traitlets.Int(124).tag(sync=True)
-    yours = traitlets.Int(155, allow_none=True).tag(sync=True)
+    s1 = traitlets.Float(0.05).tag(sync=True)
+    z1 = traitlets.Int(100).tag(sync=True)
+    q1 = traitlets.Int(36).tag(sync=True)
+    s2 = traitlets.Float(0.05).tag(sync=True)
+    z2 = traitlets.Int(100).tag(sync=True)
+    q2 = traitlets.Int(101).tag(sync=True)
+    s = traitlets.Float(0.1).tag(sync=True)
+    z = traitlets.Int(128).tag(sync=True)
+    yours = traitlets.Int(96, allow_none=True).tag(sync=True)
+    release = release_trait()
     bits = traitlets.Bool(False).tag(sync=True)
 
     @traitlets.validate("s1", "s2", "s")

@@ -1,4 +1,4 @@
-import { clamp } from "./arithmetic.js";
+import { clamp, RELEASES } from "./arithmetic.js";
 import { fbgemmSteps, onednnAvx2Steps, onednnVnniSteps, qnnpackSteps } from "./layers.js";
 import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
 
@@ -233,7 +233,7 @@ function render({ model, el }) {
       .filter(([name]) => name !== null && (now.relu || name !== "0 if that is negative"));
     const number = (v) => (Number.isInteger(v) ? sayAll(v) : say(v, 9));
     steps.update([["the nine products, summed", "plain", number(acc)], ...passed.map(([name, v], k) => [name, k === passed.length - 1 ? "ours" : "plain", number(v)])]);
-    const rows = [["this page", "ours", ...ours.map((all) => all[now.place])], ["PyTorch, recorded", "torch", ...theirs.map((all) => all[now.place])]];
+    const rows = [["this page", "ours", ...ours.map((all) => all[now.place])], [`PyTorch ${RELEASES[0]}, recorded`, "torch", ...theirs.map((all) => all[now.place])]];
     if (live) rows.push([`PyTorch ${live.version}, running`, "torch", ...engines.map((_, e) => live.codes[e]?.[now.place] ?? "–")]);
     codes.update(rows);
     words.textContent = sentence({ ...now, ours, theirs, apart, wrong, name: engines[now.engine], library, acc, xZeroPoint });

@@ -1,4 +1,4 @@
-import { addSteps, additionTable, clamp } from "./arithmetic.js";
+import { addSteps, additionTable, clamp, RELEASE_NAMES, RELEASES, releaseLike } from "./arithmetic.js";
 import { FORMULAS, parting, PATHS, STEPS } from "./adding.js";
 import { asker, choice, comparison, drag, followTheme, followWidth, frame, html, inflate, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
 
@@ -27,10 +27,20 @@ export function nextDifference(theirs, ours, i) {
   return i;
 }
 
-// The recorded tables: presets x paths of 65,536 codes each.
+// The recorded tables: presets x releases x paths of 65,536 codes each. All but a preset's first are stored as what to add to
+// that one, modulo 256.
 export async function unpack(view) {
   const all = await inflate(view);
-  return (preset, path) => all.subarray((preset * PATHS.length + path) * CELLS, (preset * PATHS.length + path + 1) * CELLS);
+  const paths = PATHS[RELEASES[0]].length;
+  const ofPreset = RELEASES.length * paths;
+  for (let i = 0; i < all.length; i += 1) {
+    const place = i % (ofPreset * CELLS);
+    if (place >= CELLS) all[i] += all[i - place + (place % CELLS)];
+  }
+  return (preset, release, path) => {
+    const table = preset * ofPreset + RELEASES.indexOf(release) * paths + path;
+    return all.subarray(table * CELLS, (table + 1) * CELLS);
+  };
 }
 
 // "#1d2027" -> one pixel, as a little-endian Uint32 of red, green, blue and alpha.
@@ -41,31 +51,29 @@ async function render({ model, el }) {
   const [names, presets] = [model.get("names"), model.get("presets")];
   const recorded = await unpack(model.get("tables"));
   const computed = new Map(); // "preset/formula" -> the formula's table
+  const compared = new Map(); // the same and whose integers are right -> where they differ
   let live = null; // the running PyTorch's answer to the present state
 
   const params = (preset) => {
     const [[s1, z1], [s2, z2], [s, z]] = presets[preset];
     return { s1, z1, s2, z2, s, z };
   };
-  const tableOf = (preset, formula) => {
-    const key = `${preset}/${formula}`;
-    if (!computed.has(key)) {
-      const table = additionTable(FORMULAS[formula].make(params(preset)));
-      computed.set(key, { table, counts: PATHS.map((_, path) => compare(recorded(preset, path), table)) });
-    }
-    return computed.get(key);
-  };
+  const once = (known, key, make) => (known.has(key) ? known : known.set(key, make())).get(key);
   const state = () => {
-    const [preset, path, formula, q1, q2] = ["preset", "path", "formula", "q1", "q2"].map((name) => model.get(name));
-    const { table, counts } = tableOf(preset, formula);
-    return { preset, path, formula, q1, q2, p: params(preset), theirs: recorded(preset, path), ours: table, counts: counts[path] };
+    const [preset, release, path, formula, q1, q2] = ["preset", "release", "path", "formula", "q1", "q2"].map((name) => model.get(name));
+    const p = params(preset);
+    const theirs = recorded(preset, release, path);
+    const ours = once(computed, `${preset}/${formula}`, () => additionTable(FORMULAS[formula].make(p)));
+    const key = `${preset}/${formula}/${release}/${path}`;
+    return { preset, release, path, formula, q1, q2, p, theirs, ours, key, counts: once(compared, key, () => compare(theirs, ours)) };
   };
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   const goTo = (q1, q2) => { model.set("q1", clamp(q1, 0, 255)); model.set("q2", clamp(q2, 0, 255)); };
 
   const choices = [
     choice({ label: "Scales and zero points", options: names, chosen: 0, choose: (i) => set("preset", i) }),
-    choice({ label: "PyTorch’s integers", options: PATHS.map(({ name }) => name), chosen: 0, choose: (i) => set("path", i) }),
+    choice({ label: "PyTorch’s release", options: RELEASE_NAMES, chosen: 0, choose: (i) => set("release", RELEASES[i]) }),
+    choice({ label: "PyTorch’s integers", options: PATHS[RELEASES[0]].map(({ name }) => name), chosen: 0, choose: (i) => set("path", i) }),
     choice({ label: "Formula", options: FORMULAS.map(({ name }) => name), chosen: 0, choose: (i) => set("formula", i) }),
   ];
   const sliders = ["q1", "q2"].map((name, i) => slider({
@@ -82,8 +90,7 @@ async function render({ model, el }) {
     palette = Object.fromEntries(["card", "ink", "torch", "ours", "mono"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     return palette;
   };
-  const paint = ({ preset, path, formula, theirs, ours }) => {
-    const key = `${preset}/${path}/${formula}`;
+  const paint = ({ theirs, ours, key }) => {
     if (key === painted || !canvas.isConnected) return;
     painted = key;
     const [card, ink, torch, mine] = ["card", "ink", "torch", "ours"].map((name) => channels(look()[name]));
@@ -102,7 +109,7 @@ async function render({ model, el }) {
     const room = width - LEFT - size - GAP;
     const beside = room >= 3 * BOX;
     const columns = clamp(2 * Math.floor(((beside ? room : width) / BOX - 1) / 2) + 1, 3, beside ? 5 : 13);
-    const rows = beside ? (columns === 3 ? 15 : 9) : 5;
+    const rows = beside ? Math.min(columns === 3 ? 15 : 9, 2 * Math.floor(((size - 22) / BOX - 1) / 2) + 1) : 5;
     const [lensX, lensY] = beside ? [LEFT + size + GAP, TOP + 22] : [0, TOP + size + 38];
     return { size, cell: size / 256, columns, rows, lensX, lensY, height: beside ? TOP + size + 4 : lensY + rows * BOX + 4 };
   };
@@ -201,8 +208,9 @@ async function render({ model, el }) {
   } }, "Next difference");
 
   const steps = comparison([], "ql-steps");
-  const scalesLine = html("p", { class: "ql-legend" });
-  const words = frame(el, ...choices.map((one) => one.root), scalesLine, html("div", { class: "ql-stack" }, canvas, lens, root),
+  const scalesLine = html("p", { class: "ql-legend ql-scales" });
+  const [ofPreset, ofRelease, ofPath, ofFormula] = choices.map((one) => one.root);
+  const words = frame(el, ofPreset, scalesLine, html("div", { class: "ql-choices" }, ofRelease, ofPath), ofFormula, html("div", { class: "ql-stack" }, canvas, lens, root),
     legend([["torch", "▲"], "PyTorch’s integer is higher"], [["ours", "▼"], "the formula’s is higher"]),
     html("div", { class: "ql-controls" }, ...sliders.map((one) => one.root)), next, steps.root);
 
@@ -210,29 +218,30 @@ async function render({ model, el }) {
   const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
   const show = oncePerFrame(() => {
     const now = state();
-    const { preset, path, formula, q1, q2, p, theirs, ours, counts } = now;
+    const { preset, release, path, formula, q1, q2, p, theirs, ours, counts } = now;
     paint(now);
     redraw();
-    [preset, path, formula].forEach((chosen, i) => choices[i].update(chosen));
+    [preset, RELEASES.indexOf(release), path, formula].forEach((chosen, i) => choices[i].update(chosen));
     [q1, q2].forEach((q, i) => sliders[i].update(q));
     const total = counts.higher + counts.lower;
     next.disabled = total === 0;
-    scalesLine.textContent = `s₁ = ${p.s1}, z₁ = ${p.z1};  s₂ = ${p.s2}, z₂ = ${p.z2};  s = ${p.s}, z = ${p.z}`;
+    const together = (text) => text.replaceAll(" ", "\u00a0"); // not broken over two lines
+    scalesLine.textContent = [`s₁ = ${p.s1}, z₁ = ${p.z1};`, `s₂ = ${p.s2}, z₂ = ${p.z2};`, `s = ${p.s}, z = ${p.z}`].map(together).join(" ");
 
-    const [one, other] = [PATHS[path], FORMULAS[formula]];
+    const [one, other] = [PATHS[release][path], FORMULAS[formula]];
     const said = [one, other].map(({ make }) => addSteps(make(p), q1, q2));
     const part = parting(...said, one.unit === other.unit);
     steps.update(STEPS.map((step, k) => {
       const how = k < 6 ? [one.how[k], other.how[k]] : ["clamp", "clamp"];
       return [part === k ? [step, "they part"] : step, part === k ? "wrong" : "plain", cell(said[0][k], how[0], one.digits), cell(said[1][k], how[1], other.digits)];
-    }), ["step", `PyTorch, ${one.name}`, other.name]);
+    }), ["step", `PyTorch ${release}, ${one.name}`, other.name]);
 
     const at = 256 * q1 + q2;
     const share = (100 * total) / CELLS;
     const count = total === 0 ? `In all ${CELLS.toLocaleString("en")} sums the two give the same integer.`
-      : `The two differ in ${total.toLocaleString("en")} of ${CELLS.toLocaleString("en")} sums (${share < 0.1 ? "under 0.1" : share.toFixed(1)} %): PyTorch’s integer is higher in ${counts.higher.toLocaleString("en")}, the formula’s in ${counts.lower.toLocaleString("en")}.`;
-    const here = theirs[at] === ours[at] ? `both say ${theirs[at]}` : `PyTorch says ${theirs[at]}, the formula ${ours[at]}`;
-    const running = live ? runningWords(live, path, theirs[at]) : "";
+      : `The two differ in ${total.toLocaleString("en")} of ${CELLS.toLocaleString("en")} sums (${share < 0.1 ? "under 0.1" : share.toFixed(1)} %): PyTorch ${release}’s integer is higher in ${counts.higher.toLocaleString("en")}, the formula’s in ${counts.lower.toLocaleString("en")}.`;
+    const here = theirs[at] === ours[at] ? `both say ${theirs[at]}` : `PyTorch ${release} says ${theirs[at]}, the formula ${ours[at]}`;
+    const running = live ? runningWords(live, path, (itsPath) => addSteps(itsPath.make(p), q1, q2)[6]) : "";
     words.textContent = `${count} For codes ${q1} and ${q2} ${here}.${running}`;
   });
   let rest = 0;
@@ -243,18 +252,19 @@ async function render({ model, el }) {
     clearTimeout(rest); // a running PyTorch is asked when the pointer rests
     rest = setTimeout(() => ask({ codes: [model.get("q1"), model.get("q2")], preset: presets[model.get("preset")] }), 200);
   };
-  for (const name of ["preset", "path", "formula", "q1", "q2"]) model.on(`change:${name}`, changed);
+  for (const name of ["preset", "release", "path", "formula", "q1", "q2"]) model.on(`change:${name}`, changed);
   changed();
   const ends = [followWidth(el, show), followTheme(() => { painted = ""; palette = null; show(); })];
   document.fonts?.ready.then(show);
   return () => { clearTimeout(rest); ends.forEach((end) => end()); };
 }
 
-// What the running PyTorch says on this path, if it has it: it has one of the two bodies.
-export function runningWords({ version, capability, body, tail, qnnpack }, path, recorded) {
+// What the running PyTorch says on this path, if it has it: it has one of the two bodies. `codeOf` says what a path gives.
+export function runningWords({ version, capability, body, tail, qnnpack }, path, codeOf) {
   const has = [capability === "DEFAULT" ? null : body, tail, capability === "DEFAULT" ? body : null, qnnpack][path];
   if (has === null) return ` The running PyTorch ${version} (${capability}) has no such path.`;
-  return ` The running PyTorch ${version} says ${has}${has === recorded ? "." : ", which is not what was recorded."}`;
+  const own = codeOf(PATHS[releaseLike(version)][path]);
+  return ` The running PyTorch ${version} says ${has}, ${has === own ? "as its formula does" : `and its formula ${own}`}.`;
 }
 
 export default { render };

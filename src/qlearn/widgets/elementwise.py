@@ -5,57 +5,74 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import traitlets
 
 from .. import recordings
-from .base import Widget, between, module
+from .base import RELEASES, Widget, between, module, release_trait
 
-NAMES = (
-    "the question’s",
-    "issue 37343",
-    "all equal",
-    "twice the inputs’",
-    "one is half",
-    "three quarters",
-    "powers of two",
-)
-"""What the recorded presets of scales and zero points are called."""
+PRESETS = {
+    "the question’s": 0,
+    "issue 37343": 1,
+    "all equal": 2,
+    "twice the inputs’": 7,
+    "twice, all at 128": 3,
+    "one is half": 4,
+    "three quarters": 5,
+    "powers of two": 6,
+}
+"""What the presets of scales and zero points are called -> their place in the recording."""
 TABLES = ("avx2/{}/body", "avx2/{}/tail", "default/{}/body", "avx2/{}/qnnpack")
 """Where PyTorch's sums are recorded, in the order of ``path``."""
-FORMULAS = 7  # in adding.js
+FORMULAS = 8  # in adding.js
 
 
 class AdditionTable(Widget):
     """See every sum of two quint8 codes at once, and where a formula gives another integer than PyTorch.
 
-    ``preset`` counts along the recorded scales and zero points (``presets``: of both inputs and the sum), ``path`` is
-    whose integers are right: 0 the vector body of AVX2 and AVX512, 1 the scalar tail, 2 the body of DEFAULT, 3 the
-    engine qnnpack. ``formula`` counts along the page's formulas; ``q1`` and ``q2`` are the codes that are looked at.
+    ``preset`` counts along ``PRESETS`` (``presets``: scales and zero points of both inputs and the sum). ``path`` and
+    ``release`` are whose integers are right: 0 the vector body of AVX2 and AVX512, 1 the scalar tail, 2 the body of
+    DEFAULT, 3 the engine qnnpack; "2.14", like all releases but one, or "2.13". ``formula`` counts along the page's
+    formulas; ``q1`` and ``q2`` are the codes that are looked at.
     """
 
     _esm = module("arithmetic.js", "kit.js", "adding.js", "elementwise.js")
     preset = traitlets.Int(3).tag(sync=True)
     path = traitlets.Int(0).tag(sync=True)
+    release = release_trait()
     formula = traitlets.Int(1).tag(sync=True)
-    q1 = traitlets.Int(156).tag(sync=True)
-    q2 = traitlets.Int(79).tag(sync=True)
+    q1 = traitlets.Int(36).tag(sync=True)
+    q2 = traitlets.Int(101).tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     presets = traitlets.List(traitlets.List()).tag(sync=True)  # presets x 3 x (scale, zero point)
-    tables = traitlets.Bytes().tag(sync=True)  # zlib; uint8, presets x 4 x 256 x 256: path, q1, q2
+    tables = traitlets.Bytes().tag(sync=True)  # zlib; presets x releases x 4 x 256 x 256; see packed
 
     def __init__(self, **traits: Any) -> None:
-        recorded = recordings.load("addition_table")
-        presets = [[[s, int(z)] for s, z in preset] for preset in recorded["avx2/presets"].tolist()]
-        tables = b"".join(recorded[key.format(i)].tobytes() for i in range(len(presets)) for key in TABLES)
-        super().__init__(names=list(NAMES), presets=presets, tables=zlib.compress(tables, 9), **traits)
+        presets = recordings.load("addition_table")["avx2/presets"][list(PRESETS.values())].tolist()
+        presets = [[[s, int(z)] for s, z in preset] for preset in presets]
+        super().__init__(names=list(PRESETS), presets=presets, tables=packed(recorded_sums()), **traits)
 
     @traitlets.validate("preset", "path", "formula", "q1", "q2")
     def _there(self, proposal: dict[str, Any]) -> int:
-        last = {"preset": len(NAMES) - 1, "path": len(TABLES) - 1, "formula": FORMULAS - 1}
+        last = {"preset": len(PRESETS) - 1, "path": len(TABLES) - 1, "formula": FORMULAS - 1}
         return between(proposal, 0, last.get(proposal["trait"].name, 255))
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         return pytorch_sums(torch, *question["codes"], *question["preset"])
+
+
+def recorded_sums() -> npt.NDArray[np.uint8]:
+    """PyTorch's recorded sums of every pair of codes, (presets, releases, paths, 65536)."""
+    by_release = [recordings.load("addition_table", release) for release in RELEASES]
+    sums = [[[found[key.format(i)] for key in TABLES] for found in by_release] for i in PRESETS.values()]
+    return np.array(sums).reshape(len(PRESETS), len(RELEASES), len(TABLES), -1)
+
+
+def packed(sums: npt.NDArray[np.uint8]) -> bytes:
+    """Of each preset the first table, and what to add to it, modulo 256, for the others: mostly zeros."""
+    of_preset = sums.reshape(len(sums), -1, sums.shape[-1])
+    return zlib.compress(np.concatenate([of_preset[:, :1], of_preset[:, 1:] - of_preset[:, :1]], axis=1).tobytes(), 9)
 
 
 def pytorch_sums(torch: Any, q1: int, q2: int, one: Any, two: Any, out: Any) -> dict[str, Any]:

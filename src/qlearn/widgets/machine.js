@@ -1,9 +1,9 @@
-import { addBody, addDefault, addSteps, addTail, clamp } from "./arithmetic.js";
+import { addSteps, bits32, clamp, RELEASE_NAMES, RELEASES, releaseLike } from "./arithmetic.js";
+import { PATHS } from "./adding.js";
 import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
 
 export const CAPABILITY = ["DEFAULT", "AVX2", "AVX512"];
 export const FORMAT = ["contiguous", "channels_last"];
-const PARAMETERS = { s1: 0.05, z1: 128, s2: 0.05, z2: 128, s: 0.1, z: 128 }; // of the recording
 export const BLOCK = 64; // elements: one turn of the vector loop
 export const GRAIN = 32768; // elements: fewer are not worth a thread
 
@@ -38,12 +38,14 @@ export function pixelsOf(start, stop, c, { channels, pixels }, last) {
   return [pixel(start), pixel(stop)];
 }
 
-// The steps by which a path adds two codes: both numbers, their sum, what gets rounded, the zero point if it is added only
-// afterwards, and the code.
-export function stepsOfSum([qa, qb], capability, path) {
-  const inBody = capability === "DEFAULT" ? addDefault : addBody;
-  const [a, b, sum, scaled, shifted, whole, code] = addSteps((path === "body" ? inBody : addTail)(PARAMETERS), qa, qb);
-  const after = shifted === null ? PARAMETERS.z : 0;
+// The steps by which a path of a release adds two codes: both numbers, their sum, what gets rounded, the zero point if it is
+// added only afterwards, and the code. `parameters` are scale and zero point of both inputs and of the sum.
+export function stepsOfSum([qa, qb], parameters, release, capability, path) {
+  const [[s1, z1], [s2, z2], [s, z]] = parameters;
+  const [body, tail, inDefault] = PATHS[release];
+  const { make } = path === "tail" ? tail : capability === "DEFAULT" ? inDefault : body;
+  const [a, b, sum, scaled, shifted, whole, code] = addSteps(make({ s1, z1, s2, z2, s, z }), qa, qb);
+  const after = shifted === null ? z : 0;
   return { a, b, sum, last: shifted ?? scaled, whole: whole - after, after, code };
 }
 
@@ -93,14 +95,14 @@ function render({ model, el }) {
     const raw = model.get(name);
     return new Type(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
   };
-  const [all, sides, pairs] = ["all_channels", "sides", "pairs"].map((name) => model.get(name));
+  const [all, sides, pairs, parameters] = ["all_channels", "sides", "pairs", "parameters"].map((name) => model.get(name));
   const values = bytes("values", Uint8Array);
   const tailsFor = tailsRecorded({ counts: bytes("counts", Uint8Array), tails: bytes("tails", Int32Array), all, sides });
   let live = null; // the running PyTorch's answer to the present state
 
   const state = () => {
-    const [channelsAt, sideAt, format, threads, capabilityAt, pairAt] =
-      ["channels", "side", "memory_format", "threads", "capability", "pair"].map((name) => model.get(name));
+    const [channelsAt, sideAt, format, threads, capabilityAt, release, pairAt] =
+      ["channels", "side", "memory_format", "threads", "capability", "release", "pair"].map((name) => model.get(name));
     const side = sides[sideAt];
     const shape = { channels: all[channelsAt], side, pixels: side * side };
     const n = shape.channels * shape.pixels;
@@ -109,13 +111,14 @@ function render({ model, el }) {
     const chunks = chunksOf(n, threads);
     const place = Math.min(model.get("place"), n - 1);
     const chunk = chunks.findIndex(({ stop }) => place < stop);
-    const at = 2 * (capabilityAt * pairs.length + pairAt);
+    const releaseAt = RELEASES.indexOf(release);
+    const at = 2 * ((releaseAt * CAPABILITY.length + capabilityAt) * pairs.length + pairAt);
     const theirs = {
       values: values.subarray(at, at + 2),
       tails: tailsFor(capabilityAt, channelsAt, sideAt, format, threads),
     };
     const path = place < chunks[chunk].tail ? "body" : "tail";
-    return { channelsAt, sideAt, format, threads, capabilityAt, pairAt, shape, n, last, capability, chunks, place, chunk, path, theirs, pair: pairs[pairAt] };
+    return { channelsAt, sideAt, format, threads, capabilityAt, releaseAt, pairAt, shape, n, last, capability, release, chunks, place, chunk, path, theirs, pair: pairs[pairAt] };
   };
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   const goTo = (m) => set("place", clamp(Math.round(m), 0, state().n - 1));
@@ -237,6 +240,7 @@ function render({ model, el }) {
     threads: pick("Threads", "threads", ["1", "2", "3", "4"], 1),
     memory_format: pick("Memory format", "memory_format", FORMAT),
     capability: pick("Capability", "capability", CAPABILITY),
+    release: choice({ label: "Release", options: RELEASE_NAMES, chosen: 0, choose: (i) => set("release", RELEASES[i]) }),
     pair: pick("Codes to add, everywhere", "pair", pairs.map(([a, b]) => `${a} + ${b}`)),
   };
   const sizes = slider({
@@ -247,10 +251,10 @@ function render({ model, el }) {
   const table = comparison(["", "in the body", "in the tail"]);
   const words = frame(el,
     heading("In memory, 64 elements a row"), memory.root, heading("As an image"), image.root,
-    legend([["ours", "▬"], "vector body"], [["tie", "■"], "scalar tail"], [["torch", "○"], "PyTorch’s sum is the tail’s, recorded"], [["ink", "□"], "the marked element"]),
+    legend([["ours", "▬"], "vector body"], [["tie", "■"], "scalar tail"], [["torch", "○"], "PyTorch’s tails, recorded"], [["ink", "□"], "the marked element"]),
     html("div", { class: "ql-controls" }, sizes.root, places.root),
-    html("div", { class: "ql-controls", style: "grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); margin-top: 0" },
-      choices.channels.root, choices.threads.root, choices.memory_format.root, choices.capability.root),
+    html("div", { class: "ql-choices" },
+      choices.channels.root, choices.threads.root, choices.memory_format.root, choices.capability.root, choices.release.root),
     choices.pair.root, table.root);
 
   const show = oncePerFrame(() => {
@@ -260,19 +264,25 @@ function render({ model, el }) {
     sizes.update(now.sideAt);
     places.input.max = now.n - 1;
     places.update(now.place);
-    for (const [name, at] of [["channels", now.channelsAt], ["threads", now.threads - 1], ["memory_format", now.format], ["capability", now.capabilityAt], ["pair", now.pairAt]]) choices[name].update(at);
-    const [body, tail] = ["body", "tail"].map((path) => stepsOfSum(now.pair, now.capability, path));
+    for (const [name, at] of [["channels", now.channelsAt], ["threads", now.threads - 1], ["memory_format", now.format], ["capability", now.capabilityAt], ["release", now.releaseAt], ["pair", now.pairAt]]) choices[name].update(at);
+    const sums = (release, capability) => ["body", "tail"].map((path) => stepsOfSum(now.pair, parameters, release, capability, path));
+    const [body, tail] = sums(now.release, now.capability);
     const row = (name, kind, cell) => [name, kind, cell(body), cell(tail)];
+    const float = (x) => [say(x, 9), bits32(x), "ql-bits"];
     const rows = [
-      row(`${now.pair[0]} stands for`, "plain", ({ a }) => say(a, 9)),
-      row(`${now.pair[1]} stands for`, "plain", ({ b }) => say(b, 9)),
-      row("their sum", "plain", ({ sum }) => say(sum, 9)),
-      row("gets rounded", "plain", ({ last }) => say(last, 9)),
+      row(`${now.pair[0]} stands for`, "plain", ({ a }) => float(a)),
+      row(`${now.pair[1]} stands for`, "plain", ({ b }) => float(b)),
+      row("their sum", "plain", ({ sum }) => float(sum)),
+      row("gets rounded", "plain", ({ last }) => float(last)),
       row("becomes", "plain", ({ whole, after }) => (after ? `${sayAll(whole)} + ${after}` : sayAll(whole))),
       row("this page", "ours", ({ code }) => code),
-      ["PyTorch, recorded", "torch", ...now.theirs.values],
+      [`PyTorch ${now.release}, recorded`, "torch", ...now.theirs.values],
     ];
-    if (live) rows.push([`PyTorch ${live.version}, running ${live.capability}`, "torch", ...live.values]);
+    if (live) {
+      const own = sums(releaseLike(live.version), live.capability).map(({ code }) => code);
+      const says = String(own) === String(live.values) ? "as its formula says" : `its formula says ${own.join(" and ")}`;
+      rows.push([[`PyTorch ${live.version}, running ${live.capability}`, says], "torch", ...live.values]);
+    }
     table.update(rows);
     words.textContent = sentence(now, body.code, tail.code);
   });
@@ -283,14 +293,14 @@ function render({ model, el }) {
     ask({ channels: shape.channels, side: shape.side, memory_format: format, threads, pair });
     show();
   };
-  for (const name of ["channels", "side", "memory_format", "threads", "capability", "pair"]) model.on(`change:${name}`, changed);
+  for (const name of ["channels", "side", "memory_format", "threads", "capability", "release", "pair"]) model.on(`change:${name}`, changed);
   model.on("change:place", show);
   changed();
   return followWidth(el, show);
 }
 
 // The picture in words.
-export function sentence({ shape, n, chunks, last, place, chunk, path, theirs, pair, capability, threads }, inBody, inTail) {
+export function sentence({ shape, n, chunks, last, place, chunk, path, theirs, pair, capability, release, threads }, inBody, inTail) {
   const { channels, side } = shape;
   const tails = chunks.reduce((total, { tail, stop }) => total + stop - tail, 0);
   const parts = [`A tensor of shape (1, ${channels}, ${side}, ${side}) has ${many(n, "element")}.`];
@@ -302,11 +312,12 @@ export function sentence({ shape, n, chunks, last, place, chunk, path, theirs, p
   const where = `channel ${c}, row ${Math.floor(p / side)}, column ${p % side}`;
   parts.push(`The marked element is number ${number(place)} in memory (${where})${chunks.length > 1 ? `, computed by thread ${chunk + 1}` : ""}, and lies in ${path === "body" ? "a body" : "a tail"}.`);
   const sum = `${pair[0]} + ${pair[1]}`;
-  if (inBody === inTail) parts.push(`With ${capability}, ${sum} is ${inBody} on both paths.`);
+  if (inBody === inTail) parts.push(`With ${capability} in ${release}, ${sum} is ${inBody} on both paths.`);
   else parts.push(`There ${sum} is ${path === "body" ? inBody : inTail}; in a ${path === "body" ? "tail" : "body"} it would be ${path === "body" ? inTail : inBody}.`);
+  if (capability === "AVX512" && release !== "2.13") parts.push("PyTorch 1.13 and 2.0 took 128 elements at a time with AVX512, so that their tails were up to 127 long.");
   const ours = chunks.filter(({ tail, stop }) => tail < stop).map(({ tail, stop }) => [tail, stop]);
   const same = theirs.values[0] === inBody && theirs.values[1] === inTail && String(ours) === String(theirs.tails);
-  parts.push(same ? "PyTorch’s recorded sums are the same, in the same places." : "PyTorch’s recorded sums are others: a defect of this page.");
+  parts.push(same ? `The recorded sums of PyTorch ${release} are the same, in the same places.` : `The recorded sums of PyTorch ${release} are others: a defect of this page.`);
   return parts.join(" ");
 }
 

@@ -9,49 +9,51 @@ import traitlets
 
 from .. import recordings
 from ..machine import CAPABILITIES
-from .base import Widget, between, module
-
-SCALES, ZERO_POINTS = (0.05, 0.05, 0.1), (128, 128, 128)  # of the recording: both inputs, then their sum
+from .base import RELEASES, Widget, between, module, release_trait
 
 
 class TwoPaths(Widget):
     """A tensor (1, C, side, side) in memory and as an image, one pair of codes in all of its places.
 
     ``channels`` and ``side`` count along the recorded shapes, ``memory_format`` is 0 for contiguous and 1 for
-    channels_last, ``capability`` counts along DEFAULT, AVX2, AVX512, ``pair`` along the recorded pairs of codes, and
-    ``place`` is the marked element, a position in memory. Recorded are the tails of PyTorch's sum in every shape,
-    format and number of threads, and both sums of each pair.
+    channels_last, ``capability`` counts along DEFAULT, AVX2, AVX512, ``release`` is "2.14", like all but one, or
+    "2.13", ``pair`` counts along the recorded pairs of codes, ``place`` is the marked element, a position in memory.
+    ``parameters`` are scale and zero point of both inputs and their sum. Recorded are the tails of PyTorch's sum in
+    every shape, format and number of threads, and both sums of each pair.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "machine.js")
+    _esm = module("arithmetic.js", "kit.js", "adding.js", "machine.js")
     channels = traitlets.Int(1).tag(sync=True)
     side = traitlets.Int(4).tag(sync=True)
     memory_format = traitlets.Int(0).tag(sync=True)
     threads = traitlets.Int(1).tag(sync=True)
     capability = traitlets.Int(1).tag(sync=True)
+    release = release_trait()
     pair = traitlets.Int(0).tag(sync=True)
     place = traitlets.Int(70).tag(sync=True)
     all_channels = traitlets.List(traitlets.Int()).tag(sync=True)
     sides = traitlets.List(traitlets.Int()).tag(sync=True)
+    parameters = traitlets.List(traitlets.List()).tag(sync=True)  # 3 x (scale, zero point)
     pairs = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
-    values = traitlets.Bytes().tag(sync=True)  # uint8, capabilities x pairs x (body, tail)
+    values = traitlets.Bytes().tag(sync=True)  # uint8, releases x capabilities x pairs x (body, tail)
     counts = traitlets.Bytes().tag(sync=True)  # uint8, capabilities x channels x sides x formats x threads
     tails = traitlets.Bytes().tag(sync=True)  # int32 (start, stop), in the order of counts
 
     def __init__(self, **traits: Any) -> None:
-        found = recordings.load("two_paths")
+        of_releases = [recordings.load("two_paths", release) for release in RELEASES]
+        book, first = of_releases[0], CAPABILITIES[0].lower()
 
-        def joined(key: str) -> Any:
-            return np.concatenate([found[f"{name.lower()}/{key}"].ravel() for name in CAPABILITIES])
+        def joined(key: str, *found: Any) -> Any:
+            return np.concatenate([f[f"{name.lower()}/{key}"].ravel() for f in found for name in CAPABILITIES])
 
-        first = CAPABILITIES[0].lower()
         super().__init__(
-            all_channels=found[f"{first}/channels"].tolist(),
-            sides=found[f"{first}/sides"].tolist(),
-            pairs=found[f"{first}/pairs"].tolist(),
-            values=joined("values").tobytes(),
-            counts=joined("counts").astype(np.uint8).tobytes(),
-            tails=joined("tails").astype("<i4").tobytes(),
+            all_channels=book[f"{first}/channels"].tolist(),
+            sides=book[f"{first}/sides"].tolist(),
+            parameters=[[s, int(z)] for s, z in book[f"{first}/parameters"].tolist()],
+            pairs=book[f"{first}/pairs"].tolist(),
+            values=joined("values", *of_releases).tobytes(),
+            counts=joined("counts", book).astype(np.uint8).tobytes(),  # of every release, as a test has it
+            tails=joined("tails", book).astype("<i4").tobytes(),
             **traits,
         )
 
@@ -74,11 +76,11 @@ class TwoPaths(Widget):
 
         def filled(*shape: int) -> Any:
             inputs = [
-                torch._make_per_tensor_quantized_tensor(torch.full(shape, code, dtype=torch.uint8), scale, zero_point)
-                for code, scale, zero_point in zip(codes, SCALES, ZERO_POINTS, strict=False)
+                torch._make_per_tensor_quantized_tensor(torch.full(shape, code, dtype=torch.uint8), *own)
+                for code, own in zip(codes, self.parameters, strict=False)
             ]
             a, b = (t.contiguous(memory_format=layout) if len(shape) == 4 else t for t in inputs)
-            return torch.ops.quantized.add(a, b, SCALES[2], ZERO_POINTS[2]).int_repr()
+            return torch.ops.quantized.add(a, b, *self.parameters[2]).int_repr()
 
         before = torch.get_num_threads()
         torch.set_num_threads(question["threads"])

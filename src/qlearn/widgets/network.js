@@ -1,4 +1,4 @@
-import { clamp } from "./arithmetic.js";
+import { clamp, RELEASES } from "./arithmetic.js";
 import { asker, choice, comparison, drag, followWidth, frame, html, inflate, legend, oncePerFrame, picture, slider, svg } from "./kit.js";
 
 const SCALES = ["as observers choose them", "powers of two"];
@@ -117,7 +117,7 @@ async function render({ model, el }) {
     place.update(now.layer);
     const following = nextShown(look, now.scales, now.mistake, now.layer, layers.length);
     next.disabled = following < 0 || following === now.layer;
-    const rows = [line("PyTorch, recorded", now.found, now.layer)];
+    const rows = [line(`PyTorch ${RELEASES[0]}, recorded`, now.found, now.layer)];
     if (live) rows.push(line(`PyTorch ${live.version}, running`, live.found, now.layer));
     table.update(rows);
     const shown = layers.filter((_, i) => look(now.scales, now.mistake, i)?.counts[i] > 0).length;

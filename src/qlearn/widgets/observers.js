@@ -1,4 +1,4 @@
-import { clamp, dequantize, fakeQuantize, fround, paramsOfRange, unclamped } from "./arithmetic.js";
+import { clamp, dequantize, fround, paramsOfRange, RELEASES, unclamped } from "./arithmetic.js";
 import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, power, say, sayAll, slider, svg, uniqueId } from "./kit.js";
 
 // How a range becomes codes. `codes` are those that the range is spread over, `clamp` those that a value can get:
@@ -7,7 +7,7 @@ export const GRIDS = [
   { name: "quint8, 0 … 255", dtype: "quint8", codes: [0, 255], clamp: [0, 255], symmetric: false },
   { name: "reduce_range, 0 … 127", dtype: "quint8", codes: [0, 127], clamp: [0, 255], symmetric: false },
   { name: "symmetric, −128 … 127", dtype: "qint8", codes: [-128, 127], clamp: [-128, 127], symmetric: true },
-  { name: "four bits, 0 … 15", dtype: "quint8", codes: [0, 15], clamp: [0, 15], symmetric: false, fake: true },
+  { name: "four bits, 0 … 15", dtype: "quint8", codes: [0, 15], clamp: [0, 15], symmetric: false },
 ];
 
 export const OBSERVERS = ["MinMax", "moving average", "Histogram"];
@@ -20,7 +20,7 @@ export function cost(values, low, high, grid) {
   const found = { scale, zeroPoint, total: 0, rounding: 0, clipping: 0, clipped: 0, above: 0, used: 0 };
   const used = new Set();
   for (const x of values) {
-    const free = grid.fake ? fakeQuantize(x, scale, zeroPoint) : unclamped(x, scale, zeroPoint);
+    const free = unclamped(x, scale, zeroPoint);
     const code = clamp(free, first, last);
     const error = fround(x - dequantize(code, scale, zeroPoint));
     const square = error * error;
@@ -233,7 +233,7 @@ function render({ model, el }) {
     choose: (i) => { model.set("grid", i); model.save_changes(); },
   });
   const table = comparison(["who", "scale", "zero point", "squared error"]);
-  const words = frame(el, sampleChoice.root, root, legend([["ours", "━"], "this page"], [["torch", "•"], "PyTorch, recorded"], [["clamped", "▨"], "clipped"]),
+  const words = frame(el, sampleChoice.root, root, legend([["ours", "━"], "this page"], [["torch", "•"], `PyTorch ${RELEASES[0]}, recorded`], [["clamped", "▨"], "clipped"]),
     html("div", { class: "ql-controls" }, ...ends.map((end) => end.root)), observerChoice.root, gridChoice.root, bars, table.root);
 
   const show = oncePerFrame(() => {
@@ -251,7 +251,8 @@ function render({ model, el }) {
     observerChoice.update(sample.picks.findIndex(([a, b]) => a === low && b === high));
     const row = (name, kind, { scale, zeroPoint, error }) => [name, kind, scale.toPrecision(9), sayAll(zeroPoint), power(error, 5)];
     const rows = [row("this page", "ours", { ...found, error: found.total })];
-    rows.push(theirs ? row("PyTorch, recorded", "torch", theirs) : ["PyTorch, recorded", "torch", "–", "–", "–"]);
+    const recordedBy = `PyTorch ${RELEASES[0]}, recorded`;
+    rows.push(theirs ? row(recordedBy, "torch", theirs) : [recordedBy, "torch", "–", "–", "–"]);
     if (live) rows.push(row(`PyTorch ${live.version}, running`, "torch", live));
     table.update(rows);
     words.textContent = sentence(sample, grid, low, high, found, theirs);

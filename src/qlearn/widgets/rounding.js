@@ -1,17 +1,21 @@
-import { clamp, fma32, fround, reciprocal, rint } from "./arithmetic.js";
+import { clamp, fma32, fround, reciprocal, RELEASE_NAMES, RELEASES, releaseLike, rint } from "./arithmetic.js";
 import { asker, choice, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, slider, svg } from "./kit.js";
 
-// Six ways to write "divide by the scale, add the zero point, round". `last` is the number that the rounding to an
-// integer sees, `whole` the integer before the clamp.
-const formula = (name, how, last, whole = (y) => rint(y), digits = 9) => ({ name, how, last, whole, digits });
+// Six ways to write "divide by the scale, round, add the zero point": three round before they add, three after. `last` is
+// the number that the rounding to an integer sees, `whole` the integer before the clamp.
+const after = (name, how, last, digits = 9) => ({ name, how, last, whole: (y, z) => rint(y) + z, digits });
+const before = (name, how, last) => ({ name, how, last, whole: rint, digits: 9 });
 export const FORMULAS = [
-  formula("divide in float64", "x / s + z", (x, s, z) => x / s + z, (y) => rint(y), 16),
-  formula("divide in float32", "x / s + z", (x, s, z) => fround(fround(x / fround(s)) + z)),
-  formula("multiply, round, add z", "x·r", (x, s) => fround(x * reciprocal(s)), (y, z) => rint(y) + z),
-  formula("multiply, add z, round", "x·r + z", (x, s, z) => fround(fround(x * reciprocal(s)) + z)),
-  formula("multiply and add in float64", "x·r + z", (x, s, z) => fround(x * reciprocal(s) + z)),
-  formula("fused multiply-add", "x·r + z", (x, s, z) => fma32(x, reciprocal(s), z)),
+  after("divide in float64, round, add z", "x / s", (x, s) => x / s, 16),
+  after("divide in float32, round, add z", "x / s", (x, s) => fround(x / fround(s))),
+  after("multiply, round, add z", "x·r", (x, s) => fround(x * reciprocal(s))),
+  before("multiply, add z, round", "x·r + z", (x, s, z) => fround(fround(x * reciprocal(s)) + z)),
+  before("multiply and add in float64", "x·r + z", (x, s, z) => fround(x * reciprocal(s) + z)),
+  before("fused multiply-add", "x·r + z", (x, s, z) => fma32(x, reciprocal(s), z)),
 ];
+
+// PyTorch's formula, by release: per tensor and per channel.
+export const PYTORCH = { "2.14": [2, 2], "2.13": [5, 3] };
 
 // What a formula makes of x: the last number before the integer, the integer, and the code it clamps to.
 export function apply({ last, whole }, x, s, z) {
@@ -23,12 +27,12 @@ export function apply({ last, whole }, x, s, z) {
 // The recorded cases, in their order: a name, and what there is to see.
 const CASES = [
   ["no zero point", "A power of two divides without error, and there is no zero point to add. All six agree: the tie itself goes to the even code, and the next float32 to the odd one."],
-  ["odd zero point", "At the tie, and nowhere else, rounding first and adding an odd zero point afterwards lands on the other neighbour."],
+  ["odd zero point", "At the tie, and nowhere else, it matters whether an odd zero point goes in before the rounding or after it: the even neighbour is another one."],
   ["divide or multiply", "The inverse r = 1/s is rounded, so x·r is not x/s. Here the product is a tie and the quotient is not."],
   ["scale in float64", "Python holds 1/255 in float64; every kernel takes its float32. Dividing by the better number gives the worse answer."],
-  ["adding makes a tie", "x·r is far from a tie on the float32 grid, but x·r + 128 lies on a coarser grid: the sum rounds to the tie, for several x in a row."],
-  ["one rounding or two", "The scale and zero point of the question’s x1. Per tensor, PyTorch rounds product and sum together; per channel, one after the other."],
-  ["float64 is not enough", "Here even float64 cannot hold the sum. Rounded to float64 it becomes a float32 tie that it was not, and the second rounding goes the wrong way."],
+  ["adding makes a tie", "Where x·r lies, float32 has small steps; where x·r + 127 lies, steps eight times as large. The sum rounds to the tie for several x in a row, and only formulas that add before they round notice."],
+  ["one rounding or two", "The scale and zero point of the question’s x1. Whoever adds the zero point first can round product and sum together or one after the other: PyTorch 2.13 did the one per tensor, the other per channel."],
+  ["float64 is not enough", "x·r + 128 does not even fit into float64. Rounded to float64 it becomes a float32 tie that it was not, and the second rounding goes the wrong way: one code that is not the fused multiply-add’s."],
   ["beyond the last code", "Code 256 does not exist. The formulas step at different places, and the clamp hides it."],
 ];
 const SCHEMES = ["per tensor", "per channel"];
@@ -44,24 +48,29 @@ const signed = (step) => (step > 0 ? `+${step}` : `${step}`.replace("-", "−"))
 function render({ model, el }) {
   const [scales, zeroPoints] = [model.get("scales"), model.get("zero_points")];
   const values = bytes(model.get("values"), Float32Array);
-  const recorded = [bytes(model.get("tensor"), Uint8Array), bytes(model.get("channel"), Uint8Array)];
+  const codes = bytes(model.get("codes"), Uint8Array);
+  const recorded = (release, scheme, i) => {
+    const row = (RELEASES.indexOf(release) * SCHEMES.length + scheme) * scales.length + i;
+    return codes.subarray(row * COUNT, (row + 1) * COUNT);
+  };
   let live = null; // the running PyTorch's answer to the present state
 
   const state = () => {
-    const [i, step, scheme] = ["case", "step", "scheme"].map((name) => model.get(name));
+    const [i, step, scheme, release] = ["case", "step", "scheme", "release"].map((name) => model.get(name));
     const [s, z] = [scales[i], zeroPoints[i]];
     const x = values.subarray(i * COUNT, (i + 1) * COUNT);
-    const torch = recorded[scheme].subarray(i * COUNT, (i + 1) * COUNT);
+    const torch = recorded(release, scheme, i);
     const low = Math.floor(x[REACH] / s + z); // the codes on either side: low, low + 1
     const tie = ((low + 0.5 - z) * s - x[REACH]) / (x[REACH + 1] - x[REACH]); // in steps from the middle
     const said = FORMULAS.map((f) => Array.from(x, (v) => apply(f, v, s, z)));
-    return { i, step, scheme, s, z, x, torch, low, tie, said, at: step + REACH };
+    return { i, step, scheme, release, s, z, x, torch, low, tie, said, at: step + REACH };
   };
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   const goTo = (step) => set("step", clamp(Math.round(step), -REACH, REACH));
 
   const cases = choice({ label: "Where", options: CASES.map(([name]) => name), chosen: 0, choose: (i) => set("case", i) });
   const schemes = choice({ label: "PyTorch’s codes", options: SCHEMES, chosen: 0, choose: (i) => set("scheme", i) });
+  const releases = choice({ label: "PyTorch’s release", options: RELEASE_NAMES, chosen: 0, choose: (i) => set("release", RELEASES[i]) });
   const steps = slider({
     label: "value x", steps: COUNT - 1, position: REACH, show: (p) => say(state().x[p], 9),
     move: (p) => goTo(p - REACH),
@@ -74,7 +83,7 @@ function render({ model, el }) {
     return { wide, left, gap, column: (step) => left + (step + REACH) * gap };
   };
   const draw = (width) => {
-    const { step, at, scheme, torch, low, tie, said } = state();
+    const { step, at, scheme, release, torch, low, tie, said } = state();
     const { wide, left, gap, column } = plan(width);
     const pitch = wide ? 40 : 42;
     const first = wide ? 74 : 90;
@@ -116,13 +125,15 @@ function render({ model, el }) {
     };
     const result = (row, text, color) => add("text", { x: width - 2, y: rowY(row) + 4.5, class: "ql-number ql-strong", "text-anchor": "end", style: `fill: var(--${color}); font-size: 13px` }, text);
 
-    heading(0, "PyTorch, recorded", `quantize_${SCHEMES[scheme].replace(" ", "_")}`, "torch");
+    heading(0, `PyTorch ${release}, recorded`, `quantize_${SCHEMES[scheme].replace(" ", "_")}`, "torch");
     torch.forEach((code, j) => dot(j - REACH, 0, { high: code > low, wrong: false, color: "torch" }));
     result(0, torch[at], "torch");
     if (live) {
       const code = live.codes[scheme];
-      heading(1, "PyTorch, running", live.version, "torch");
-      dot(step, 1, { high: code > low, wrong: code !== torch[at], color: code === torch[at] ? "torch" : "wrong" });
+      const own = PYTORCH[releaseLike(live.version)][scheme];
+      const right = code === said[own][at].code;
+      heading(1, `PyTorch ${live.version}, running`, right ? "as its formula says" : "not as its formula says", "torch");
+      dot(step, 1, { high: code > low, wrong: !right, color: right ? "torch" : "wrong" });
       result(1, code, "torch");
     }
     const rule = rowY(above - 1) + (wide ? 22 : 13);
@@ -135,7 +146,7 @@ function render({ model, el }) {
       });
       const { y, code } = said[i][at];
       const right = code === torch[at];
-      heading(row, name, `${how} = ${say(y, digits)}`, "ink");
+      heading(row, name, `${wide ? `${how} ` : ""}= ${say(y, digits)}`, "ink");
       result(row, right ? code : `≠ ${code}`, right ? "ours" : "wrong");
     });
     return { height: bottom + 4, children: shapes };
@@ -147,22 +158,23 @@ function render({ model, el }) {
   });
 
   const marks = html("div");
-  const words = frame(el, cases.root, schemes.root, root, marks,
+  const words = frame(el, cases.root, html("div", { class: "ql-choices" }, releases.root, schemes.root), root, marks,
     html("div", { class: "ql-controls" }, steps.root));
   const show = oncePerFrame(() => {
-    const { i, scheme, torch, low, said, step, at } = state();
+    const { i, scheme, release, torch, low, said, step, at } = state();
     redraw();
     steps.update(at);
     cases.update(i);
     schemes.update(scheme);
+    releases.update(RELEASES.indexOf(release));
     const past = low >= 255;
     marks.replaceChildren(legend(
       [["ink", "○"], past ? `${low}, before the clamp` : `code ${low}`], [["ink", "●"], past ? `${low + 1}, before the clamp` : `code ${low + 1}`],
-      [["wrong", "◇ ◆"], "not PyTorch’s code"], [["tie", "▾"], "the exact tie"], ...(past ? [[["clamped", "●"], "clamped"]] : []),
+      [["wrong", "◇ ◆"], `not PyTorch ${release}’s code`], [["tie", "▾"], "the exact tie"], ...(past ? [[["clamped", "●"], "clamped"]] : []),
     ));
     const differ = said.filter((row) => row[at].code !== torch[at]).length;
     const never = FORMULAS.filter((_, row) => said[row].every(({ code }, j) => code === torch[j])).map(({ name }) => name);
-    const here = differ === 0 ? "all six give PyTorch’s code" : `${differ} of six give another code than PyTorch’s ${torch[at]}`;
+    const here = differ === 0 ? `all six give PyTorch ${release}’s code` : `${differ} of six ${differ === 1 ? "gives" : "give"} another code than the ${torch[at]} of PyTorch ${release}`;
     const place = step === 0 ? "In the middle" : `${Math.abs(step)} float32 ${Math.abs(step) === 1 ? "step" : "steps"} ${step < 0 ? "below" : "above"} the middle`;
     const all = never.length === 6 ? "all six" : never.join("; ") || "none";
     words.textContent = `${CASES[i][1]} ${place}, ${here}. Right at all ${COUNT} values: ${all}.`;
@@ -174,7 +186,7 @@ function render({ model, el }) {
     ask({ x: x[at], scale: s, zero_point: z });
     show();
   };
-  for (const name of ["case", "step", "scheme"]) model.on(`change:${name}`, changed);
+  for (const name of ["case", "step", "scheme", "release"]) model.on(`change:${name}`, changed);
   changed();
   return followWidth(el, show);
 }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import traitlets
 
 from .. import recordings
-from .base import Widget, between, module
+from .base import RELEASES, Widget, between, module, release_trait
 
 REACH = 12  # float32 numbers on either side of the middle one
 
@@ -16,29 +17,30 @@ class Tie(Widget):
     """Step a float32 value through a tie, one float32 at a time; see which formulas give PyTorch's code.
 
     ``case`` counts along the recorded cases (a scale and a zero point each, ``scales`` and ``zero_points``), ``step``
-    is the value's place, -12 to 12 float32 numbers from the middle one, and ``scheme`` says whose codes are right:
-    0 is torch.quantize_per_tensor, 1 is torch.quantize_per_channel. Both are recorded for all 25 values of a case.
+    is the value's place, -12 to 12 float32 numbers from the middle one. ``scheme`` and ``release`` say whose codes are
+    right: 0 is torch.quantize_per_tensor, 1 is torch.quantize_per_channel; "2.14" is like all releases but one, which
+    is "2.13". All of them are recorded for the 25 values of a case.
     """
 
     _esm = module("arithmetic.js", "kit.js", "rounding.js")
     case = traitlets.Int(0).tag(sync=True)
     step = traitlets.Int(0).tag(sync=True)
     scheme = traitlets.Int(0).tag(sync=True)
+    release = release_trait()
     scales = traitlets.List(traitlets.Float()).tag(sync=True)
     zero_points = traitlets.List(traitlets.Int()).tag(sync=True)
     values = traitlets.Bytes().tag(sync=True)  # float32, cases x 25
-    tensor = traitlets.Bytes().tag(sync=True)  # uint8, cases x 25
-    channel = traitlets.Bytes().tag(sync=True)  # uint8, cases x 25
+    codes = traitlets.Bytes().tag(sync=True)  # uint8, releases x (per tensor, per channel) x cases x 25
 
     def __init__(self, **traits: Any) -> None:
-        recorded = recordings.load("rounding")
-        scales, zero_points = recorded["avx2/cases"].T
+        recorded = [recordings.load("rounding", release) for release in RELEASES]
+        scales, zero_points = recorded[0]["avx2/cases"].T
+        codes = [found[f"avx2/cases/{scheme}"] for found in recorded for scheme in ("tensor", "channel")]
         super().__init__(
             scales=scales.tolist(),
             zero_points=zero_points.astype(int).tolist(),
-            values=recorded["avx2/cases/x"].astype("<f4").tobytes(),
-            tensor=recorded["avx2/cases/tensor"].tobytes(),
-            channel=recorded["avx2/cases/channel"].tobytes(),
+            values=recorded[0]["avx2/cases/x"].astype("<f4").tobytes(),
+            codes=np.stack(codes).tobytes(),
             **traits,
         )
 
