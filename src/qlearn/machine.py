@@ -76,15 +76,15 @@ class Machine:
         return 2 if self.capability == "AVX512" and self.has(AVX512_BODIES) else 1
 
     def check_bodies(self) -> None:
-        """Refuse element-wise kernels made for AVX-512, which PyTorch 1.13 and 2.0 take only if told to.
+        """Refuse the kernels made for AVX-512 that take channels or sums in vectors, which were not compared.
 
         Raises:
-            NotImplementedError: capability and release are those.
+            NotImplementedError: the capability is AVX512, of PyTorch 1.13 or 2.0.
         """
-        if self.capability == "AVX512" and self.has(AVX512_BODIES):
+        if self.wider > 1:
             raise NotImplementedError(
-                f"capability must be DEFAULT or AVX2 for element-wise operators of release {self.release}, whose own "
-                f"kernels for AVX512 were not compared; got {self.capability}"
+                f"capability must be DEFAULT or AVX2 for this operator of release {self.release}, whose own kernel for "
+                f"AVX512 was not compared; got {self.capability}"
             )
 
     @property
@@ -164,7 +164,8 @@ class Machine:
         """Where an element-wise kernel computes n elements: (start, stop, "body" or "tail"), in memory order.
 
         Up to 32,768 elements are one chunk; more are cut in ceil(n / tasks) with tasks = min(threads, ceil(n / 32768)).
-        In each chunk whole blocks of 64 elements are the vector body, the rest, up to 63, is the scalar tail. Source:
+        In each chunk whole blocks of 64 elements are the vector body, the rest, up to 63, is the scalar tail; blocks
+        are of 128 for AVX512 in PyTorch 1.13 and 2.0. Source:
         ``Parallel.h`` divup, ``ParallelOpenMP.h``, ``native/cpu/Loops.h`` vectorized_loop.
 
         Raises:

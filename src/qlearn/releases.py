@@ -52,8 +52,8 @@ DEPTHWISE_BIAS_FUSED = Change(
 AVX512_BODIES = Change(
     "1.13",
     "2.0",
-    what="element-wise kernels have bodies of their own for AVX-512, which only ATEN_CPU_CAPABILITY=avx512 chooses",
-    affects="the capability AVX512: refused here",
+    what="kernels are compiled for AVX-512, too, which only ATEN_CPU_CAPABILITY=avx512 chooses: blocks of 128 elements",
+    affects="element-wise operators on AVX512; cat, averages, mean and bilinear interpolate are refused there",
     source="QuantizedOpKernels.cpp REGISTER_DISPATCH; pull request 104165",
 )
 XNNPACK = Change(
