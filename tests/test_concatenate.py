@@ -42,6 +42,10 @@ def codes_of(source: Source, i: int) -> dict[str, Any]:
 
 @each("elementwise")
 def test_recorded(source: Source) -> None:
+    if source.machine().wider > 1:
+        with pytest.raises(NotImplementedError, match=f"operator of release {source.machine().release}, .* AVX512"):
+            codes_of(source, 0)
+        return
     for i in range(len(source.arrays["cats"])):
         for place, ours in codes_of(source, i).items():
             compare("cat, recorded", ours, source.arrays[f"cat/{i}/{place}"], place)

@@ -206,7 +206,7 @@ def _requantized(
         ro = so if once else one / np.float32(1.0 / scale)
         y = (a * (rx * sw) if kernels in ("onednn_avx2", "onednn_gemm") else (a * rx) * sw) + b
         y = np.maximum(y, real(0)) if relu and not how.relu else y
-        y = y / ro if how.divide or kernels == "onednn_reference" else y * (one / ro)
+        y = y / ro if how.divide or kernels in ("onednn_reference", "onednn_divided") else y * (one / ro)
         return codes_of(y, zero_point, how, first=True, low=low)
     t = sx * sw
     if how.double and how.divide:

@@ -12,7 +12,7 @@ from qlearn.accumulate import Factor, factor, saturation_loss, sums_of_products,
 from qlearn.affine import QTensor, check_scale, check_zero_point
 from qlearn.elementwise import check_per_tensor
 from qlearn.machine import Machine
-from qlearn.releases import ONEDNN_SCALES_IN_ONE, ONEDNN_SCALES_TOGETHER
+from qlearn.releases import ONEDNN_DIVIDES, ONEDNN_SCALES_IN_ONE, ONEDNN_SCALES_TOGETHER
 
 __all__ = ["check_bias", "check_weight", "check_x", "linear", "linear_relu"]
 
@@ -124,6 +124,8 @@ def requantize_of(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
         if machine.has(ONEDNN_SCALES_IN_ONE):
             return requantize.onednn_2
         if machine.avx512:
+            if machine.has(ONEDNN_DIVIDES):
+                return requantize.onednn_divided
             return requantize.onednn_gemm if machine.has(ONEDNN_SCALES_TOGETHER) else requantize.onednn_vnni
         return requantize.onednn_avx2
     return requantize.qnnpack if machine.engine == "qnnpack" else requantize.fbgemm

@@ -72,7 +72,7 @@ class Machine:
 
     @property
     def wider(self) -> int:
-        """How many blocks of AVX2's the body of an element-wise kernel takes at once: 2 where it is made for AVX-512."""
+        """How many of AVX2's blocks an element-wise body takes at once: 2 where it is made for AVX-512."""
         return 2 if self.capability == "AVX512" and self.has(AVX512_BODIES) else 1
 
     def check_bodies(self) -> None:

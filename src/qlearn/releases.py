@@ -91,6 +91,13 @@ ONEDNN_SCALES_TOGETHER = Change(
     affects="linear and convolutions on onednn, convolutions on x86 where that takes oneDNN, on CPUs with AVX-512",
     source="oneDNN scale_utils.cpp precompute_scales",
 )
+ONEDNN_DIVIDES = Change(
+    "2.15",
+    "2.15",
+    what="oneDNN's linear layer on AVX-512 divides by the result's scale; before it multiplied by the inverse",
+    affects="linear and linear_relu on onednn, on CPUs with AVX-512",
+    source="oneDNN 3.13 jit_brgemm_kernel.cpp",
+)
 SIGMOID_FUSED = Change(
     "1.13",
     "2.1",
@@ -218,6 +225,7 @@ HISTORY: tuple[Change, ...] = (
     XNNPACK_GRAPHS,
     ZERO_POINT_FIRST,
     DEPTHWISE_BIAS_FUSED,
+    ONEDNN_DIVIDES,
 )
 """Every change, in the order in which they ended."""
 

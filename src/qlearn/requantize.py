@@ -21,6 +21,7 @@ __all__ = [
     "fbgemm_depthwise",
     "onednn_2",
     "onednn_avx2",
+    "onednn_divided",
     "onednn_gemm",
     "onednn_linear_scale",
     "onednn_reference",
@@ -166,6 +167,24 @@ def onednn_vnni(
         y = _add(y, accum)
         y = _relu(y, relu)
         y *= reciprocal(_twice_inverted(scale))
+        return _add_then_round(y, zero_point, nan=255, positive=relu)
+
+
+def onednn_divided(
+    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
+) -> Codes:
+    """oneDNN 3.13's linear layer on AVX-512, since PyTorch 2.15: ``onednn_vnni``, but y / R(scale) (Chapter 8).
+
+    Source: oneDNN ``jit_brgemm_kernel.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """
+    with _quiet():
+        y = _float32(acc) * _twice_inverted(x_scale)
+        y *= w_scale.astype(np.float32)
+        y += bias
+        y = _relu(y, relu)
+        y /= _twice_inverted(scale)
         return _add_then_round(y, zero_point, nan=255, positive=relu)
 
 
