@@ -5,6 +5,7 @@ import itertools
 import sys
 import types
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import oracle
 from oracle import ask, compare, running
 from qlearn import Machine, observers, recordings
 from qlearn.observers import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver, choose_qparams, quant_range
+from qlearn.releases import BOOK, RELEASES, Change
 from recorded import Source, each
 from strategies import not_integers, not_numbers
 
@@ -201,7 +203,8 @@ def test_histograms_of_constants_equal_pytorch(capability: str, rng: np.random.G
     any_size = rng.normal(size=400) * 10.0 ** rng.uniform(-9, 33, 400)
     edges = 2.0 ** rng.integers(20, 30, 100) * (1 + rng.integers(-3, 4, 100) * 2.0**-24)
     constants = np.concatenate([any_size, edges]).astype(f32)
-    mine = np.array([observers._histc(np.full(3, v), 1000, v, v) for v in constants])
+    machine = Machine("x86", capability, 1)
+    mine = np.array([observers._histc(np.full(3, v), 1000, v, v, machine) for v in constants])
     compare("histogram of a constant", mine, ask(capability, histc, constants, 1000))
 
 
@@ -298,6 +301,171 @@ def test_recorded(source: Source) -> None:
         assert kept == least
 
 
+# Each release
+
+
+def spread(n: int, low: float, high: float) -> Any:
+    """n values, most of them near the middle of [low, high]: mixed integers, cubed in float64, rounded once."""
+    t = 2 * (np.arange(n) * 7919 % n) / (n - 1) - 1
+    return ((low + high) / 2 + (high - low) / 2 * t * t * t).astype(f32)
+
+
+CHOSEN: dict[str, tuple[str, int, list[Any]]] = {  # capability, bins, batches
+    "grows": ("AVX2", 2048, [spread(3000, -1.7, 2.9), spread(2000, -2.3, 3.1), spread(2500, -2.4, 7.7)]),
+    "hardly grows": ("AVX2", 300, [spread(2000, -0.37, 0.9 + k / 1000) for k in (10, 10.2, 10.2, 20)]),
+    "grows tenfold": ("AVX2", 1000, [spread(1500, 0.1, 1.16), spread(1500, -7, 2.16)]),
+    "within": ("AVX2", 2048, [spread(3000, -3, 5), spread(3000, -0.4, 0.5), spread(2000, -3, 4)]),
+    "last of a vector": ("AVX2", 31, [spread(1000, -0.67, 0.91)]),
+    "last of a wide vector": ("AVX512", 31, [spread(1000, -0.15, 0.91)]),
+    "near the edges": ("AVX2", 1000, [spread(5000, -0.15, 0.91)]),
+    "one value first": ("AVX2", 2048, [np.full(500, 2.3, f32), spread(3000, -1.1, 2.5), spread(3000, -1.2, 2.5)]),
+    "close first": ("AVX2", 255, [spread(100, 0.3, 0.3000004), spread(3000, -1, 2), spread(3000, -1.5, 2)]),
+    "stays close": ("AVX2", 255, [spread(100, -n * 1e-7, (3 + n) * 1e-7) for n in (0, 1, 2)]),
+    "close, then far": ("AVX2", 2048, [spread(1000, 0, 3e-6), spread(2000, -0.5, 1.5)]),
+    "a large value": ("AVX2", 255, [np.full(3, 2.0**26 - 4, f32)]),
+    "few bins": ("AVX2", 5, [spread(1000, -1, 3), spread(1000, -1, 3.5)]),
+    "wide sums": ("AVX512", 500, [spread(1000, -n, 2 * n) for n in (1, 2, 3, 4)]),
+}
+"""Batches of a HistogramObserver on which neighbouring releases part."""
+
+Answer = tuple[str, int, int, str]  # scale, zero point, CRC-32 of the histogram, error of the range without both ends
+RECORDED: dict[str, dict[str, Answer | None]] = {
+    "grows": {
+        "1.13": ("0x1.4559860000000p-5", 60, 3571902859, "0x1.973a600000000p+7"),
+        "2.0": ("0x1.42ce820000000p-5", 61, 3239205012, "0x1.9ff2940000000p+7"),
+        "2.5": ("0x1.42e2160000000p-5", 61, 3820146489, "0x1.a49bdc0000000p+7"),
+    },
+    "hardly grows": {
+        "1.13": ("0x1.4953260000000p-8", 74, 3074218853, "0x1.7ff5000000000p+2"),
+        "2.0": ("0x1.4953260000000p-8", 74, 3494249753, "0x1.70311c0000000p+2"),
+        "2.4": ("0x1.4953260000000p-8", 74, 1846591772, "0x1.161c980000000p+2"),
+        "2.5": ("0x1.4953260000000p-8", 74, 1309570437, "0x1.705c7a0000000p+2"),
+    },
+    "grows tenfold": {
+        "1.13": ("0x1.259f340000000p-5", 195, 1123306119, "0x1.e632b40000000p+5"),
+        "2.0": ("0x1.259f340000000p-5", 195, 1787377354, "0x1.e72ea20000000p+5"),
+        "2.3": ("0x1.259f340000000p-5", 195, 3659307159, "0x1.e72e660000000p+5"),
+        "2.5": ("0x1.25f9a80000000p-5", 195, 1869407454, "0x1.ebab000000000p+5"),
+    },
+    "within": {
+        "1.13": ("0x1.00a0a00000000p-5", 96, 1303527287, "0x1.fab3580000000p+6"),
+        "2.4": ("0x1.0020200000000p-5", 96, 143381293, "0x1.6d617a0000000p+6"),
+        "2.5": ("0x1.00a0a00000000p-5", 96, 1303527287, "0x1.fab3580000000p+6"),
+    },
+    "last of a vector": {
+        "1.13": ("0x1.88f7a00000000p-8", 112, 1361558079, "0x1.14479c0000000p-1"),
+        "2.0": ("0x1.88f7a00000000p-8", 112, 468035694, "0x1.1d07f80000000p-1"),
+    },
+    "last of a wide vector": {
+        "1.13": ("0x1.07a2e20000000p-8", 37, 1361558079, "0x1.f166c00000000p-3"),
+        "2.0": ("0x1.07a2e20000000p-8", 37, 468035694, "0x1.00941a0000000p-2"),
+        "2.1": ("0x1.07a2e20000000p-8", 37, 468035694, "0x1.0094180000000p-2"),
+    },
+    "near the edges": {
+        "1.13": ("0x1.0f55a00000000p-8", 36, 2807594115, "0x1.54ddf80000000p+1"),
+        "2.0": ("0x1.0f55a00000000p-8", 36, 1122584094, "0x1.54ddee0000000p+1"),
+    },
+    "one value first": {
+        "1.13": ("0x1.dc21ba0000000p-7", 82, 2128305758, "0x1.fe7fce0000000p+4"),
+        "2.0": ("0x1.da804c0000000p-7", 83, 2942647813, "0x1.09d2b40000000p+5"),
+        "2.5": ("0x1.dac2c20000000p-7", 83, 2584980694, "0x1.f523840000000p+7"),
+        "2.9": ("0x1.dac2c20000000p-7", 83, 4088002834, "0x1.19dad40000000p+6"),
+    },
+    "close first": {
+        "1.13": None,
+        "2.4": ("0x1.c038b00000000p-7", 110, 2309782286, "0x1.8027560000000p+4"),
+        "2.5": ("0x1.bffe3c0000000p-7", 110, 2286996253, "0x1.97fae00000000p+4"),
+    },
+    "stays close": {
+        "1.13": ("0x1.0000000000000p-23", 2, 2522171686, "0x1.05da960000000p-45"),
+        "2.0": ("0x1.0000000000000p-23", 2, 221573510, "0x1.fe4fbc0000000p-46"),
+        "2.4": ("0x1.0000000000000p-23", 2, 2369790613, "0x1.042e640000000p-45"),
+        "2.5": ("0x1.0000000000000p-23", 2, 2014807638, "0x1.04cd1a0000000p-45"),
+    },
+    "close, then far": {
+        "1.13": None,
+        "2.4": ("0x1.0020200000000p-7", 64, 2852099297, "0x1.e9c1820000000p+1"),
+        "2.5": ("0x1.ff7f800000000p-8", 64, 630076924, "0x1.ea0a6e0000000p+1"),
+    },
+    "a large value": {
+        "1.13": ("0x1.0101000000000p+18", 0, 609858278, "0x0.0p+0"),
+        "2.10": ("0x1.0101000000000p+18", 0, 3849976784, "0x0.0p+0"),
+    },
+    "few bins": {
+        "1.13": ("0x1.ce9b680000000p-7", 71, 1481987367, "0x1.9c63cc0000000p-5"),
+        "2.0": ("0x1.ce9b680000000p-7", 71, 3550450607, "0x1.a502040000000p-5"),
+    },
+    "wide sums": {
+        "1.13": ("0x1.80b6ba0000000p-5", 85, 3554402354, "0x1.1b3ed40000000p+6"),
+        "2.0": ("0x1.7ff0f60000000p-5", 85, 4122552223, "0x1.1647e80000000p+6"),
+        "2.1": ("0x1.7ff0f60000000p-5", 85, 4122552223, "0x1.1647ec0000000p+6"),
+        "2.5": ("0x1.7f31600000000p-5", 86, 438235385, "0x1.1a023e0000000p+6"),
+    },
+}
+"""PyTorch's answers, from the named release on up to the next one named; None: its memory was not enough."""
+
+
+def recorded(case: str, release: str) -> Answer | None:
+    """What PyTorch answered in a release: as in the last one, up to it, that has a row."""
+    return [RECORDED[case][r] for r in RELEASES[: RELEASES.index(release) + 1] if r in RECORDED[case]][-1]
+
+
+def observed(case: str, release: str) -> HistogramObserver:
+    """The chosen batches, seen by an observer of a release."""
+    capability, bins, batches = CHOSEN[case]
+    observer = HistogramObserver(bins=bins, machine=Machine("x86", capability, 1, release=release))
+    for x in batches:
+        observer(x)
+    return observer
+
+
+def answer_of(observer: HistogramObserver) -> Answer:
+    scale, zero_point = observer.calculate_qparams()
+    end = observer.bins // 8
+    error = observers._sum(observer.bin_errors(end, observer.bins - 1 - end), observer.machine)
+    return float(scale[0]).hex(), int(zero_point[0]), zlib.crc32(observer.histogram.tobytes()), float(error).hex()
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("case", CHOSEN)
+def test_each_release(case: str, release: str) -> None:
+    """PyTorch's scale, zero point, histogram and error in each release, as they were recorded there."""
+    expected = recorded(case, release)
+    if expected is None:
+        with pytest.raises(ValueError, match=r"x widens the range .*-fold: PyTorch needs \d+ bytes"):
+            observed(case, release)
+        return
+    found = answer_of(observed(case, release))
+    for part, mine, theirs_ in zip(("scale", "zero point", "histogram", "error"), found, expected, strict=True):
+        compare(f"HistogramObserver of each release, {part}", mine, theirs_, (case, release))
+
+
+CHANGES = [name for name, value in vars(observers).items() if isinstance(value, Change)]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, a chosen input has another answer than PyTorch gave, in a release in which it holds."""
+    change, holds = getattr(observers, name), Machine.has
+    last = [(case, change.last) for case in CHOSEN if recorded(case, change.last)]
+    assert all(answer_of(observed(case, release)) == recorded(case, release) for case, release in last)
+    monkeypatch.setattr(Machine, "has", lambda self, asked: asked is not change and holds(self, asked))
+    assert any(answer_of(observed(case, release)) != recorded(case, release) for case, release in last)
+
+
+def test_the_machine_says_which_release() -> None:
+    """A patch level changes nothing, no machine is the default one; rows stand only where a change begins or ends."""
+    assert answer_of(observed("within", "2.4.1")) == recorded("within", "2.4") != recorded("within", BOOK)
+    plain = HistogramObserver()
+    for x in CHOSEN["within"][2]:
+        plain(x)
+    assert float(plain.calculate_qparams()[0][0]).hex() == recorded("within", BOOK)[0]  # type: ignore[index]
+    changes = [getattr(observers, name) for name in CHANGES]
+    after = [RELEASES[RELEASES.index(change.last) + 1] for change in changes]
+    rows = {release for case in CHOSEN for release in RECORDED[case]}
+    assert rows == {change.first for change in changes} | set(after)
+
+
 # Each step matters
 
 MUTATIONS = {
@@ -328,7 +496,7 @@ MUTATIONS = {
     ),
 }
 HISTOGRAM_MUTATIONS = {
-    "divide before multiplying": ("- left) * f32(bins) / width", "- left) / width * f32(bins)"),
+    "divide before multiplying": ("distances * f32(bins) / width", "distances / width * f32(bins)"),
     "the last edge is left out": ("np.minimum(places.astype(np.int64), bins - 1)", "places.astype(np.int64) % bins"),
     "fused": ('fused=self.machine.capability != "DEFAULT"', "fused=False"),
     "not in 16 parts": ("np.repeat(self.histogram, 16) / f32(16)", "np.repeat(self.histogram, 16) / f32(8)"),
@@ -337,8 +505,9 @@ HISTOGRAM_MUTATIONS = {
     "linspace from one end": ("np.where(index < points // 2, up, down)", "up"),
     "quantiles in float64": ("f32((alpha + step) * total)", "(alpha + step) * total"),
     "cumulated in float32": ("dtype=np.float64).astype(f32)", "dtype=f32)"),
-    "sum in NumPy's order": ("    lanes = 8\n", "    return f32(values.sum())\n    lanes = 8\n"),
-    "sum in 16 lanes": ("lanes = 8", "lanes = 16"),
+    "sum in NumPy's order": ("    vectors = values.size", "    return f32(values.sum())\n    vectors = values.size"),
+    "sum in 16 lanes": ("machine.has(SUM_IN_16_LANES) else 8", "machine.has(SUM_IN_16_LANES) else 16"),
+    "few values in lanes too": ("if values.size >= lanes else 1", "if True else 1"),
     "density in float64": ("self.histogram / width\n", "(self.histogram.astype(float) / width64).astype(f32)\n"),
     "128 integers": ("else 256", "else 128"),
     "stops later": ("if error > least:", "if error > least * 1.01:"),
@@ -359,6 +528,7 @@ FAST_HISTOGRAMS: list[Case] = [
     ("HistogramObserver", {"bins": 3000}, [np.arange(3001, dtype=f32) * f32(0.1)]),  # on the edges
     ("HistogramObserver", {}, [np.linspace(0, 0.7 * k, 2001, dtype=f32) for k in (1, 33 / 32)]),  # middles on edges
     *[("HistogramObserver", {}, grown(seed)) for seed in (8, 12)],
+    *[("HistogramObserver", {"bins": bins}, GROWTH) for bins in (5, 6, 7)],  # fewer than a vector of a sum
 ]
 
 
@@ -387,7 +557,11 @@ def mutant(old: str, new: str) -> types.ModuleType:
 
 @pytest.fixture(scope="module")
 def right() -> dict[str, Any]:
-    return {"extremes": answers(extreme_cases(), observers), "histograms": answers(FAST_HISTOGRAMS, observers)}
+    return {
+        "extremes": answers(extreme_cases(), observers),
+        "histograms": answers(FAST_HISTOGRAMS, observers),
+        "releases": answers_of_releases(observers),
+    }
 
 
 @pytest.mark.parametrize("step", MUTATIONS)
@@ -400,6 +574,48 @@ def test_each_step_of_the_scale_matters(step: str, right: dict[str, Any]) -> Non
 def test_each_step_of_the_histogram_matters(step: str, right: dict[str, Any]) -> None:
     with np.errstate(all="ignore"):
         assert answers(FAST_HISTOGRAMS, mutant(*HISTOGRAM_MUTATIONS[step])) != right["histograms"]
+
+
+RELEASE_MUTATIONS = {
+    "ends rounded down": ("np.trunc(low), np.trunc(high)", "np.floor(low), np.floor(high)"),
+    "rate rounded to nearest, 1.13": ("np.ceil(new / (bins * width))", "np.rint(new / (bins * width))"),
+    "rate rounded to nearest, to 2.2": ("np.ceil(new * thin / old)", "np.rint(new * thin / old)"),
+    "rate rounded to nearest, to 2.4": ("np.ceil(new / old * thin)", "np.rint(new / old * thin)"),
+    "not stretched": ("high = high + (filled - new)", "high = high + f32(0)"),
+    "shift rounded down": ("int(np.rint(shift))", "int(np.floor(shift))"),
+    "lower neighbour in float64": ("[[0], below[:-1]]).astype(f32)", "[[0], below[:-1]])"),
+    "cumulated in float32": ("(self.histogram, THIN), dtype=np.float64)", "(self.histogram, THIN), dtype=f32)"),
+    "narrow ranges kept": ("width < f32(1e-6)", "width < 0"),
+    "thin bins never too many": ("4 * self.bins * rate > 1e9", "4 * self.bins * rate > 1e99"),
+    "one value kept": ("HISTOGRAM_STRETCHED) and width == 0", "HISTOGRAM_STRETCHED) and width < 0"),
+    "vectors one by one": ("(bins + 1) % (2 * lanes)", "(bins + 1) % lanes + 1"),
+    "first of a vector in two roundings": ("fma(-step, steps, stop)", "stop - step * steps"),
+}
+
+
+def answers_of_releases(module: Any) -> list[Any]:
+    """Of the releases in which a form of the histogram ends; without the inputs that PyTorch has no memory for."""
+    found: list[Any] = []
+    for case, release in itertools.product(CHOSEN, ("1.13", "2.0", "2.2", "2.4")):
+        capability, bins, batches = CHOSEN[case]
+        try:
+            found += [
+                a.tolist()
+                for a in ours(
+                    ("HistogramObserver", {"bins": bins}, batches),
+                    Machine("x86", capability, 1, release=release),
+                    module,
+                )
+            ]
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+@pytest.mark.parametrize("step", RELEASE_MUTATIONS)
+def test_each_step_of_each_release_matters(step: str, right: dict[str, Any]) -> None:
+    with np.errstate(all="ignore"):
+        assert answers_of_releases(mutant(*RELEASE_MUTATIONS[step])) != right["releases"]
 
 
 # Bad input

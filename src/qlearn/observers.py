@@ -57,7 +57,7 @@ f32 = np.float32
 EPS = float(np.finfo(np.float32).eps)  # 2**-23, the smallest scale unless told otherwise
 LARGEST = float(np.finfo(np.float32).max)
 THIN = 128  # thin bins in one of HistogramObserver's, up to PyTorch 2.4
-MEMORY = 2**40  # bytes: the thin bins of a histogram that would need more were never counted by anyone
+MEMORY = 2**40  # bytes that PyTorch may take for them
 
 DTYPES = {"quint8": (0, 255), "qint8": (-128, 127), "qint32": (-(2**31), 2**31 - 1)}
 REDUCED = {"quint8": (0, 127), "qint8": (-64, 63), "qint32": (-(2**31), 2**31 - 1)}
@@ -342,12 +342,22 @@ class HistogramObserver(_Observer):
     ``[min_val, max_val]``; ``bin_edges()``, ``bin_errors()`` and ``search()`` show the way to the scale.
     Chapter 3. Source: ``observer.py``, ``HistogramObserver``.
 
-    One step depends on the machine's capability, none on its engine or threads: when the range grows, ``linspace``
-    rounds the product and the sum on "DEFAULT", and once, a fused multiply-add, on "AVX2" and "AVX512". PyTorch has no
-    AVX-512 kernels for ``linspace`` and ``sum``; it takes those for AVX2.
+    The machine's release says how a range grows (``qlearn.releases`` has the changes one by one):
+
+        2.9 to 2.15  to the extremes; 16 thin bins in each of the old ones, each goes where its middle lies
+        2.5 to 2.8   likewise, but a value that was the only one weighs as much as the whole next batch
+        2.4          as 2.3, but batches within the range are not kept, and narrow ranges are forgotten
+        2.0 to 2.3   stretched until whole numbers of 128 thin bins an old one fill the new ones; one value is forgotten
+        1.13         likewise, but counted between the ends cut to whole numbers
+
+    Its capability says how sums are rounded: since 2.5, where the range grows, ``linspace`` rounds the product and the
+    sum on "DEFAULT", and once, a fused multiply-add, on "AVX2" and "AVX512"; up to 2.0, "AVX512" adds errors in 16
+    lanes. Engine and threads change nothing.
 
     The search assumes 256 integers (quint8, qint8) even if ``reduce_range`` or ``quant_min`` leave fewer: PyTorch's
-    way. Raises ValueError when the range times ``bins`` overflows float32, where PyTorch counts every value in bin 0.
+    way. Raises ValueError when the range times ``bins`` overflows float32, where PyTorch counts every value in bin 0;
+    up to 2.9 for one value beyond 2**53 alone, and in 1.13 beyond int64, where PyTorch ends in an error; up to 2.3
+    where a range grows so much that PyTorch would need a terabyte.
     """
 
     def __init__(self, *, bins: int = 2048, machine: Machine | None = None, **options: Unpack[Options]) -> None:
@@ -464,13 +474,14 @@ class HistogramObserver(_Observer):
         """The histogram so far, each bin cut into 128, behind ``shift`` empty thin bins, ``rate`` of which make one.
 
         Sums are float64 from the first thin bin on; of two neighbours the lower one is rounded to float32 before their
-        difference is taken. PyTorch stores all bins * rate thin ones; here the empty ones take no memory.
+        difference is taken. PyTorch stores bins * rate thin ones, in float32 and again in float64; here the empty ones
+        take no memory.
         """
         if 12 * self.bins * rate > MEMORY:
             raise ValueError(f"x widens the range {rate / THIN:.3g}-fold: PyTorch needs {12 * self.bins * rate} bytes")
         if shift + THIN * self.bins > rate * self.bins:
             raise ValueError(
-                f"x widens the range {rate / THIN}-fold, {shift} thin bins below it leave no room: PyTorch"
+                f"x widens the range {rate / THIN}-fold: {shift} thin bins below the old one leave no room"
             )
         cumulated = np.cumsum(np.repeat(self.histogram, THIN), dtype=np.float64)
         ends = np.arange(1, self.bins + 1) * rate - shift  # (bins,) thin bins of the range so far below each edge

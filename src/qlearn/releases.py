@@ -173,8 +173,8 @@ HISTOGRAM_STRETCHED = Change(
 HISTOGRAM_RATIO_FIRST = Change(
     "2.3",
     "2.4",
-    what="HistogramObserver divides the ranges by each other before it multiplies with 128; up to 2.2 after",
-    affects="HistogramObserver from the second batch on",
+    what="HistogramObserver divides the ranges by each other before it multiplies with 128 * bins; up to 2.2 after",
+    affects="HistogramObserver from the second batch on, where bins is no power of two",
     source="torch/ao/quantization/observer.py HistogramObserver._adjust_min_max",
 )
 HISTOGRAM_FORGETS = Change(
@@ -198,7 +198,8 @@ HISTC_WIDENS_BY_ONE = Change(
     "2.9",
     what="torch.histc widens a range of one value by 1 to each side even where float32 has no such neighbours; since "
     "2.10 to the neighbours at least",
-    affects="HistogramObserver that saw nothing but one value of 2**24 or more, which then counts in another bin",
+    affects="the histogram of a HistogramObserver that saw nothing but one value of 2**24 or more, not its scale; "
+    "beyond 2**53 PyTorch ends in an error",
     source="aten/src/ATen/native/Histogram.cpp histc_select_outer_bin_edges",
 )
 
