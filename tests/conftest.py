@@ -69,6 +69,7 @@ def shared(config: pytest.Config) -> bool:
     return bool(config.getoption("numprocesses", None)) or hasattr(config, "workerinput")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip the tests that ask PyTorch where its arithmetic is another one; where tests are shared, say in which group.
 

@@ -68,6 +68,8 @@ def row(name: str, engine: str, size: int, seeds: int, seed: int) -> Row:
     from qlearn import Network
 
     torch.backends.quantized.engine = engine
+    if not Machine.from_torch().avx512:
+        torch.set_num_threads(1)  # drawn_layers.races
     start = time.perf_counter()
     found: Row = {"network": NAMES[name], "engine": engine, "capability": capability_of(torch)}
     found |= {"size": size, "seeds": seeds, "images": IMAGES, "compared": 0, "differing": 0, "outputs_differing": 0}

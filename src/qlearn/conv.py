@@ -87,8 +87,9 @@ def conv2d(
     For output channel m and window o, acc = sum over taps and the channels of m's group of
     (x - x_zero_point) * (w - w_zero_point) in int32, where x is x_zero_point in the padding; then the engine's
     ``qlearn.requantize``. x86 takes oneDNN where the CPU has VNNI, groups <= 100 and all weight zero points are 0;
-    FBGEMM otherwise. The capability, the memory format of x and the number of threads do not matter. Source:
-    ``qconv.cpp`` apply_impl; FBGEMM ``FbgemmConv.cc``; QNNPACK ``q8conv``, ``q8dwconv``.
+    FBGEMM otherwise. The capability, the memory format of x and the number of threads do not matter; but on several
+    threads oneDNN's kernel for AVX2 races on 1 x 1 kernels with strides, and PyTorch then gives other integers now and
+    then. These are the right ones. Source: ``qconv.cpp`` apply_impl; FBGEMM ``FbgemmConv.cc``; QNNPACK ``q8conv``, ``q8dwconv``.
 
     Args:
         x: quint8, per tensor, shape (N, C, H, W), any strides.
