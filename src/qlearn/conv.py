@@ -89,7 +89,9 @@ def conv2d(
     ``qlearn.requantize``. x86 takes oneDNN where the CPU has VNNI, groups <= 100 and all weight zero points are 0;
     FBGEMM otherwise. The capability, the memory format of x and the number of threads do not matter; but on several
     threads oneDNN's kernel for AVX2 races on 1 x 1 kernels with strides, and PyTorch then gives other integers now and
-    then. These are the right ones. Source: ``qconv.cpp`` apply_impl; FBGEMM ``FbgemmConv.cc``; QNNPACK ``q8conv``, ``q8dwconv``.
+    then. These are the right ones.
+
+    Source: ``qconv.cpp`` apply_impl; FBGEMM ``FbgemmConv.cc``; QNNPACK ``q8conv``, ``q8dwconv``.
 
     Args:
         x: quint8, per tensor, shape (N, C, H, W), any strides.
