@@ -19,7 +19,8 @@ import numpy as np
 from known import known
 from qlearn import Machine
 from qlearn.machine import CAPABILITIES, ENGINES
-from record import NEEDS, ROOT, capability_of, cpu_flags
+from qlearn.releases import AVX512_BODIES, release_of
+from record import NEEDS, ROOT, capability_of, cpu_flags, torch_version
 
 SIZE, SEEDS, IMAGES = 224, 3, 3
 NAMES = {"resnet18": "ResNet-18", "mobilenet_v2": "MobileNetV2"}
@@ -30,6 +31,8 @@ Row = dict[str, Any]
 def run(size: int, seeds: int, seed: int) -> list[Row]:
     """Every capability that the CPU has, each in a process of its own; prints the rows as they come."""
     there = [capability for capability in CAPABILITIES if NEEDS[capability] in cpu_flags()]
+    if "AVX512" in there and AVX512_BODIES.holds(release_of(torch_version())):
+        there.remove("AVX512")  # whose averages qlearn refuses
     rows: list[Row] = []
     print(HEADER, flush=True)
     for capability in there:
