@@ -91,6 +91,7 @@ def test_main_fails_if_anything_differs(
         assert exact.main(100, 7) == 1
 
 
+@pytest.mark.torch
 def test_the_tables_of_other_releases_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One table a release, the book's first, each row on a line."""
     monkeypatch.setattr(exact, "TABLE", tmp_path / "conformance.json")
@@ -106,6 +107,7 @@ def test_the_tables_of_other_releases_stay(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "conformance.json").read_text().count("\n{") == 9
 
 
+@pytest.mark.torch
 def test_what_is_known_is_counted_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +129,7 @@ def test_what_is_known_is_counted_apart(
     assert "4 more differ: why" in exact.in_words(row | {"engine": "x86", "capability": "AVX2"})
 
 
+@pytest.mark.torch
 def test_a_process_that_an_input_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row says so; main fails, unless it is known."""
     assert apart(max, 1, 2) == (2, "")
