@@ -34,7 +34,10 @@ def fill(cache_path: str) -> None:
     with ZipFile(PAGES) as pages:
         for name in sorted(set(pages.namelist()) - {ABOUT}):
             page = nbformat.reads(pages.read(name), as_version=4)
-            cache.cache_notebook_bundle(CacheBundleIn(page, name), check_validity=False, overwrite=True)
+            try:
+                cache.match_cache_notebook(page)  # there since an earlier build
+            except KeyError:
+                cache.cache_notebook_bundle(CacheBundleIn(page, name), check_validity=False, overwrite=True)
 
 
 def stand_in(app: Sphinx, config: Config) -> None:
