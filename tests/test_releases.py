@@ -78,6 +78,13 @@ def test_what_pytorch_misreads_is_refused(name: str) -> None:
         getattr(qlearn, name)(x, x, 0.2, 3, machine=Machine("qnnpack", "AVX2", 1, release=release))
 
 
+def test_a_sum_whose_scale_is_far_too_small() -> None:
+    """No shift is left for XNNPACK's multipliers."""
+    x = QTensor(EVERY.view(np.int8), 1e3, 0, "qint8")
+    with pytest.raises(NotImplementedError, match="scale must not be so small that an input's is"):
+        qlearn.add(x, x, 1e-6, 0, machine=Machine("qnnpack", "AVX2", 1, release="2.12"))
+
+
 def test_kernels_for_avx512_of_old() -> None:
     """Blocks of 128; what takes channels in vectors is refused."""
     old = Machine("fbgemm", "AVX512", 1, release="2.0")

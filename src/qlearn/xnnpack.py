@@ -1,7 +1,7 @@
 """XNNPACK's add and mul of qint8, which PyTorch took until 2.12 (Chapter 4, Adding; Chapter 8, The last bit).
 
-The engine qnnpack handed it sums, and every engine products whose zero point is below 127. Equal
-for every capability, element and number of threads: a sum is one of integers, a product is rounded once.
+The engine qnnpack handed it sums, and every engine products whose zero point is below 127. Equal for every capability,
+element and number of threads: a sum is one of integers, a product is rounded once.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ def sum_of(a: QTensor, b: QTensor, scale: float, zero_point: int, machine: Machi
 
     Raises:
         ValueError: inputs without dimensions; scales too far apart.
-        NotImplementedError: inputs whose memory PyTorch misreads (``_in_order``).
+        NotImplementedError: inputs whose memory PyTorch misreads (``_in_order``), or far above the sum in scale.
     """
     x, y = _in_order(a, b, machine)
     if relu and zero_point == 127 and machine.has(XNNPACK_NEEDS_A_RANGE):
@@ -54,6 +54,8 @@ def sum_of(a: QTensor, b: QTensor, scale: float, zero_point: int, machine: Machi
             f"{ratios[0]} and {ratios[1]}"
         )
     shift = 20 - (int(np.frexp(ratios.max())[1]) - 1)
+    if shift < 1:
+        raise NotImplementedError(f"scale must not be so small that an input's is {ratios.max()} times as large")
     ma, mb = np.rint(np.ldexp(ratios, shift)).astype(np.int64).tolist()
     total = ma * (x.astype(np.int64) - a.q_zero_point()) + mb * (y.astype(np.int64) - b.q_zero_point())
     codes = ((total + (1 << (shift - 1))) >> shift) + zero_point
