@@ -22,11 +22,13 @@ import pytest
 
 import book
 import oracle
+from qlearn import _cpu
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
+os.environ |= _cpu.without_amx(_cpu.of_linux())  # for PyTorch in this process, and in all that it starts
 SHOWN = [name for name in ("anywidget", "playwright") if importlib.util.find_spec(name) is None]  # what is lacking
 collect_ignore_glob = ["test_lab.py", "test_pages.py", "test_recordings.py", "test_widget_*.py"] if SHOWN else []
 
@@ -89,7 +91,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start PyTorch's processes while the first tests run; where tests are shared, those that are asked start alone."""
-    if shared(session.config) or session.config.option.collectonly:
+    if shared(session.config):
+        if not all("@" in item.nodeid for item in session.items):
+            raise pytest.UsageError("pytest-xdist has not kept the groups of tests, which this pytest may not know")
+        return
+    if session.config.option.collectonly:
         return
     if any(item.get_closest_marker("torch") for item in session.items):
         oracle.start()

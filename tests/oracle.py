@@ -29,9 +29,10 @@ from strategies import arranged
 
 RELEASE = release_of(importlib.metadata.version("torch")) if importlib.util.find_spec("torch") else BOOK
 CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
-FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}
+FLAGS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f", "AMX": "amx_int8"}
 LESSER = {  # what makes FBGEMM and oneDNN use no more of the CPU
-    "": {},
+    "": {},  # conftest.py keeps oneDNN from AMX
+    "AMX": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"},
     "AVX2": {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "AVX512": {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
 }

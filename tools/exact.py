@@ -28,7 +28,7 @@ import networks
 from apart import apart
 from known import known
 from operators import OPERATORS, compare
-from qlearn import Machine
+from qlearn import Machine, _cpu
 from qlearn.machine import CAPABILITIES, ENGINES
 from record import FLAGS, NEEDS, RECORDINGS, by_age, capability_of, cpu_flags, torch_version
 
@@ -110,7 +110,7 @@ def run(capability: str, names: list[str], outputs: int, seed: int) -> list[Row]
     """The rows of one capability, from a process of its own; None if that process was ended by the CPU."""
     if not names:
         return []
-    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()}
+    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()} | _cpu.without_amx(_cpu.of_linux())
     rows: list[Row] = []
     command = [sys.executable, __file__, "--child", capability, str(outputs), str(seed), *names]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from known import known
-from qlearn import Machine
+from qlearn import Machine, _cpu
 from qlearn.machine import CAPABILITIES, ENGINES
 from qlearn.releases import AVX512_BODIES, release_of
 from record import NEEDS, ROOT, capability_of, cpu_flags, torch_version
@@ -45,7 +45,7 @@ def run(size: int, seeds: int, seed: int) -> list[Row]:
 
 def asked(capability: str, size: int, seeds: int, seed: int) -> Iterator[Row]:
     """The rows of one capability."""
-    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()}
+    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()} | _cpu.without_amx(_cpu.of_linux())
     command = [sys.executable, __file__, "--child", *map(str, (size, seeds, seed))]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         for line in process.stdout or ():

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qlearn import _cpu
 from qlearn.recordings import INDEX
 from qlearn.releases import BOOK, release_of
 from recorders import SWITCHES, switched
@@ -36,7 +37,7 @@ MANIFEST = RECORDINGS / "manifest.json"
 WITHOUT_VNNI = "without_vnni"  # AVX2, and no more for FBGEMM and oneDNN, by these switches where the CPU has more
 CAPABILITY = {"default": "DEFAULT", "avx2": "AVX2", "avx512": "AVX512", WITHOUT_VNNI: "AVX2"}  # of a kind of machine
 NEEDS = {"DEFAULT": "sse4_1", "AVX2": "avx2", "AVX512": "avx512f"}  # capability -> flag of the CPU
-FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8")  # those that choose a kernel
+FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vnni")  # those that choose a kernel; of AMX, see environment()
 
 Arrays = dict[str, npt.NDArray[Any]]
 Source = dict[str, Any]
@@ -117,7 +118,8 @@ def run(name: str, kind: str) -> tuple[Arrays, Source]:
 
 def environment(kind: str) -> dict[str, str]:
     """The variables that make PyTorch, FBGEMM and oneDNN a kind of machine."""
-    return {"ATEN_CPU_CAPABILITY": CAPABILITY[kind].lower()} | (SWITCHES if kind == WITHOUT_VNNI else {})
+    lesser = SWITCHES if kind == WITHOUT_VNNI else _cpu.without_amx(_cpu.of_linux())
+    return {"ATEN_CPU_CAPABILITY": CAPABILITY[kind].lower()} | lesser
 
 
 def child(name: str) -> None:

@@ -3,9 +3,12 @@
 The chapters ask the running PyTorch, whose quantized arithmetic is another one on a Mac or a phone. recorded.zip holds
 the executed cells of each page; ``tools/pages.py`` makes it. They are put where the build looks for pages that it need
 not run again. A page whose code has changed since is run.
+
+Where the CPU has AMX, oneDNN is kept from it: which of its kernels take it, the pages do not say.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -41,6 +44,7 @@ def fill(cache_path: str) -> None:
 
 
 def stand_in(app: Sphinx, config: Config) -> None:
+    os.environ |= _cpu.without_amx(_cpu.of_linux())  # for the kernels that this build starts
     if not _cpu.is_x86():
         fill(config.nb_execution_cache_path)
 

@@ -12,7 +12,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LEVELS", "capability", "fbgemm", "features", "is_x86", "level", "nearest", "onednn", "unproven"]
+__all__ = [
+    *("LEVELS", "capability", "fbgemm", "features", "is_x86", "level", "nearest", "of_linux", "onednn", "unproven"),
+    "without_amx",
+]
 
 CPUINFO = Path("/proc/cpuinfo")
 LEVELS = ("AVX2", "AVX512", "VNNI")
@@ -46,12 +49,18 @@ def features(torch: Any) -> frozenset[str]:
     if hasattr(getattr(torch, "cpu", None), "get_capabilities"):
         names = [name for name, has in torch.cpu.get_capabilities().items() if has is True]
         return frozenset(name.replace("_", "") for name in names)
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    if not flags:
+    found = of_linux()
+    if not found:
         raise NotImplementedError(
             f"qlearn cannot see what this CPU has: neither PyTorch {torch.__version__} nor {platform.system()} says it"
         )
+    return found
+
+
+def of_linux() -> frozenset[str]:
+    """What the CPU has, as Linux says it; nothing on another system."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    flags = next((line for line in lines if line.startswith("flags")), "")
     return frozenset(flag.replace("_", "") for flag in flags.partition(":")[2].split())
 
 
@@ -95,6 +104,11 @@ def onednn(cpu: Features, environ: Mapping[str, str] = os.environ) -> str:
     if most >= ONEDNN.index("avx2_vnni") and "avxvnni" in cpu:
         return "AVX-VNNI"
     return "AVX2" if most >= ONEDNN.index("avx2") else ONEDNN[most].upper()
+
+
+def without_amx(cpu: Features, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What keeps oneDNN from AMX where it would take it, for the environment in which PyTorch starts."""
+    return {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"} if onednn(cpu, environ) == "AMX" else {}
 
 
 def nearest(name: str) -> str:

@@ -1,6 +1,6 @@
 """What tools/record.py records: one module for each file in src/qlearn/recordings."""
 
-import os
+from qlearn import _cpu
 
 SWITCHES = {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 """What makes FBGEMM and oneDNN use the kernels of a CPU that has AVX2 and no more; they read it when they start."""
@@ -16,5 +16,6 @@ def engines() -> tuple[str, ...]:
 
 
 def switched() -> bool:
-    """Whether FBGEMM and oneDNN are told to use less of the CPU."""
-    return any(switch in os.environ for switch in SWITCHES)
+    """Whether FBGEMM or oneDNN is told to use less of a CPU than AVX-512 with VNNI."""
+    server = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"}
+    return {_cpu.fbgemm(server), _cpu.onednn(server)} != {"VNNI"}
