@@ -1,7 +1,6 @@
 """Fixtures: a fresh seed for each test, a capability of PyTorch; and the count of compared values in the summary.
 
-``pytest -n 2 --dist loadgroup`` shares the tests among two processes: the tests of a file stay together, and those of
-the built book, which come first.
+``pytest -n 2 --dist loadgroup`` shares the tests among two processes: those of a file stay together, or of a page.
 """
 
 import importlib.util
@@ -75,7 +74,7 @@ def shared(config: pytest.Config) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip the tests that ask PyTorch where its arithmetic is another one; where tests are shared, say in which group.
 
-    The book's group is the longest, and goes first.
+    The book is built first; its pages are opened last, by whichever process has time.
     """
     if reason := oracle.elsewhere():
         for item in items:
@@ -83,10 +82,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
     if not shared(config):
         return
-    groups = {item: "book" if "built_book" in getattr(item, "fixturenames", ()) else item.path.stem for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: groups[item] != "book")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: {"test_book": 0, "test_pages": 2}.get(item.path.stem, 1))
+
+
+def group(item: pytest.Item) -> str:
+    """Whose tests run in one process: a file's, but of the pages each page's."""
+    name = item.callspec.params["name"] if item.path.stem == "test_pages" and hasattr(item, "callspec") else ""
+    return f"{item.path.stem} {name}".strip()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -126,8 +130,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def built_book() -> str:
     """Build the book as the README says (quick if nothing changed); the build's log, which must not hold a warning."""
+    from filelock import FileLock
+
     command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-W", "--keep-going"]
-    done = subprocess.run(command, cwd=book.ROOT, capture_output=True, text=True, check=False)
+    folder = book.ROOT / "_build"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        done = subprocess.run(command, cwd=book.ROOT, capture_output=True, text=True, check=False)
     log = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
     complaints = re.findall(r"^.*(?:WARNING:|ERROR:|Error\b).*$", log, flags=re.MULTILINE)
     assert done.returncode == 0, "\n".join(complaints or log.splitlines()[-20:])
