@@ -14,7 +14,8 @@ import numpy as np
 from IPython.display import HTML, Javascript, display
 from myst_nb import glue as _glue
 
-from qlearn import Machine, _cpu
+from qlearn import Machine
+from qlearn.machine import _cpu
 
 if not _cpu.is_x86():
     print("This computer is no x86-64: where a cell asks PyTorch, it shows other numbers or an error. The built page")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+import drawing
 import operators
 import oracle
 
@@ -24,7 +25,7 @@ def sweep(name: str, engine: str, capability: str, seed: int, draws: list[dict[s
         threads = options.pop("threads", 1)
         torch.set_num_threads(threads)
         machine = oracle.running(engine, capability, threads)
-        n, wrong, words = operators.compare(operator, operator.draw(rng, **options), machine)
+        n, wrong, words = drawing.compare(operator, operator.draw(rng, **options), machine)
         compared, differing, first = compared + n, differing + wrong, first or words
     return compared, differing, first
 
@@ -40,14 +41,14 @@ def assert_equal(name: str, engine: str, capability: str, rng: Any, draws: list[
     assert compared > 0
 
 
-def several(engine: str, capability: str, asked: list[tuple[str, operators.Case]]) -> tuple[int, int, str]:
+def several(engine: str, capability: str, asked: list[tuple[str, drawing.Case]]) -> tuple[int, int, str]:
     """As ``sweep``, of given cases, each with the name of its operator."""
     machine = oracle.running(engine, capability)
-    found = [operators.compare(operators.OPERATORS[name], case, machine) for name, case in asked]
+    found = [drawing.compare(operators.OPERATORS[name], case, machine) for name, case in asked]
     return sum(n for n, *_ in found), sum(n for _, n, _ in found), "; ".join(words for *_, words in found if words)
 
 
-def assert_cases(engine: str, capability: str, asked: list[tuple[str, operators.Case]]) -> None:
+def assert_cases(engine: str, capability: str, asked: list[tuple[str, drawing.Case]]) -> None:
     """Ask for all of them at once; count, and fail at the first difference."""
     for name in sorted({name for name, _ in asked}):
         own = [case for case in asked if case[0] == name]

@@ -21,7 +21,7 @@ import pytest
 
 import book
 import oracle
-from qlearn import _cpu
+from qlearn.machine import _cpu
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 os.environ |= _cpu.without_amx(_cpu.of_linux())  # for PyTorch in this process, and in all that it starts
 SHOWN = [name for name in ("anywidget", "playwright") if importlib.util.find_spec(name) is None]  # what is lacking
-collect_ignore_glob = ["test_lab.py", "test_pages.py", "test_recordings.py", "test_widget_*.py"] if SHOWN else []
+collect_ignore_glob = ["test_lab.py", "test_pages.py", "recordings/*", "widgets/*"] if SHOWN else []
 
 
 def pytest_report_header() -> str | None:

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qlearn import Machine, _cpu
-from qlearn.releases import BOOK, release_of
+from qlearn import Machine
+from qlearn.machine import _cpu
+from qlearn.machine.releases import BOOK, release_of
 from strategies import arranged
 
 RELEASE = release_of(importlib.metadata.version("torch")) if importlib.util.find_spec("torch") else BOOK
@@ -92,7 +93,7 @@ def dispatch_unavailable(capability: str) -> str | None:
 
 @functools.cache
 def other_library() -> str | None:
-    """Why the C library's expm1f and tanhf are not those that ``qlearn.exponential`` has, or None."""
+    """Why the C library's expm1f and tanhf are not those that ``qlearn.elementwise.exponential`` has, or None."""
     if not sys.platform.startswith("linux"):
         return f"expm1f and tanhf are those of glibc 2.36, and this is {platform.system()}"
     expm1f = ctypes.CDLL("libm.so.6").expm1f

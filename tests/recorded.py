@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from qlearn import Machine, recordings
-from qlearn.releases import BOOK, ZERO_POINT_FIRST, release_of
+from qlearn.machine.releases import BOOK, ZERO_POINT_FIRST, release_of
 
 
 class Source(NamedTuple):

@@ -35,7 +35,17 @@ def test_tests_that_ask_pytorch_are_skipped(tmp_path: Path) -> None:
     """In a process on another CPU, which has no torch either: a test that imported it would fail."""
     (tmp_path / "sitecustomize.py").write_text(PATCH + 'import sys\nsys.modules["torch"] = None\n')
     path = os.pathsep.join([str(tmp_path), *SEARCHED])
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_linear.py", "-m", "torch"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/layers/test_linear.py",
+        "-m",
+        "torch",
+    ]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import drawing
 import exact
 import known
 import networks
@@ -17,16 +18,16 @@ from apart import apart
 from known import Known
 from oracle import ask, other_library
 from qlearn import Machine, QTensor, recordings
-from qlearn.machine import CAPABILITIES
+from qlearn.machine.machine import CAPABILITIES
 
 PARAMS = (0.1, 3)
 NETWORK = {"network": "ResNet-18", "compared": 5, "differing": 0, "outputs_differing": 0}
-CASE = operators.Case((operators.Operand(np.arange(64, dtype=np.uint8), (64,), (1,), *PARAMS),), ())
+CASE = drawing.Case((drawing.Operand(np.arange(64, dtype=np.uint8), (64,), (1,), *PARAMS),), ())
 
 
 def constant(codes: Any, scale: float = 0.1) -> Any:
     """An operator's answer that is known."""
-    return lambda *args: operators.answer(QTensor(codes, scale, 3, "quint8"))
+    return lambda *args: drawing.answer(QTensor(codes, scale, 3, "quint8"))
 
 
 def refuses(error: type[Exception]) -> Any:
@@ -38,21 +39,21 @@ def refuses(error: type[Exception]) -> Any:
     return call
 
 
-def operator(torch: Any, qlearn: Any) -> operators.Operator:
-    return operators.Operator(lambda rng: CASE, torch, qlearn)
+def operator(torch: Any, qlearn: Any) -> drawing.Operator:
+    return drawing.Operator(lambda rng: CASE, torch, qlearn)
 
 
 def test_compare_counts_differences() -> None:
     machine, codes = Machine.default(), np.arange(64, dtype=np.uint8)
     other = codes.copy()
     other[5], other[63] = 6, 1
-    assert operators.compare(operator(constant(codes), constant(codes)), CASE, machine) == (64, 0, "")
-    compared, differing, words = operators.compare(operator(constant(codes), constant(other)), CASE, machine)
+    assert drawing.compare(operator(constant(codes), constant(codes)), CASE, machine) == (64, 0, "")
+    compared, differing, words = drawing.compare(operator(constant(codes), constant(other)), CASE, machine)
     assert (compared, differing) == (64, 2)
     assert f"2 differ, at (5,): PyTorch {np.uint8(5)!r}, qlearn {np.uint8(6)!r}" in words
-    assert operators.compare(operator(constant(codes), constant(codes, 0.2)), CASE, machine)[:2] == (64, 64)
-    assert operators.compare(operator(constant(codes), constant(codes[:8])), CASE, machine)[:2] == (64, 64)
-    transposed = operators.compare(
+    assert drawing.compare(operator(constant(codes), constant(codes, 0.2)), CASE, machine)[:2] == (64, 64)
+    assert drawing.compare(operator(constant(codes), constant(codes[:8])), CASE, machine)[:2] == (64, 64)
+    transposed = drawing.compare(
         operator(constant(codes.reshape(8, 8)), constant(codes.reshape(8, 8).T.copy().T)), CASE, machine
     )
     assert transposed[:2] == (64, 64)  # other strides
@@ -61,9 +62,9 @@ def test_compare_counts_differences() -> None:
 def test_compare_counts_one_sided_refusals() -> None:
     machine, codes = Machine.default(), np.arange(64, dtype=np.uint8)
     both = operator(refuses(RuntimeError), refuses(ValueError))
-    assert operators.compare(both, CASE, machine) == (0, 0, "")
+    assert drawing.compare(both, CASE, machine) == (0, 0, "")
     for one in (operator(refuses(RuntimeError), constant(codes)), operator(constant(codes), refuses(ValueError))):
-        compared, differing, words = operators.compare(one, CASE, machine)
+        compared, differing, words = drawing.compare(one, CASE, machine)
         assert (compared, differing) == (1, 1) and "refused: no" in words
 
 
@@ -118,7 +119,7 @@ def test_what_is_known_is_counted_apart(
     assert known.known(here, "add", CASE) == "why"
     others = [("add", replace(here, release="2.5")), ("mul", here), ("add", replace(here, engine="fbgemm"))]
     assert not any(known.known(machine, name, CASE) for name, machine in others)
-    signed = operators.Case((CASE.operands[0]._replace(flat=np.zeros(64, np.int8)),), ())
+    signed = drawing.Case((CASE.operands[0]._replace(flat=np.zeros(64, np.int8)),), ())
     assert not known.known(here, "add", signed) and not known.known(here, "add")
     row = {"operator": "add", "compared": 9, "differing": 0, "known": {"why": 4}, "seconds": 1.0}
     monkeypatch.setattr(exact, "TABLE", tmp_path / "conformance.json")

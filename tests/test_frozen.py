@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import drawing
 import drawn_layers
 import frozen
 import operators
@@ -28,7 +29,7 @@ def test_every_kind_of_argument() -> None:
     back = frozen.thaw(frozen.freeze(things))
     assert back == [*things[:3], float(np.float32(0.1)), 7]
     assert type(back[3]) is float and type(back[4]) is int
-    answer = operators.Answer(np.arange(6, dtype=np.int32).reshape(2, 3), ((3, 1), 0.5, 3, "qint32"))
+    answer = drawing.Answer(np.arange(6, dtype=np.int32).reshape(2, 3), ((3, 1), 0.5, 3, "qint32"))
     (found,) = frozen.thaw(frozen.freeze([answer]))
     assert (
         found.about == answer.about and found.values.dtype == np.int32 and np.array_equal(found.values, answer.values)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import qlearn
 from operators import OPERATORS
 from qlearn import Machine, QTensor
-from qlearn.machine import ENGINES
+from qlearn.machine.machine import ENGINES
 
 MACHINES = (("AVX2", False, "2.14"), ("AVX512", True, "2.14"), ("DEFAULT", False, "2.13"))
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-import operators
+import drawing
 import qlearn
-from operators import Answer, Case, Operator, answer
+from drawing import Answer, Case, Operator, answer
 from qlearn import Machine
-from qlearn.affine import DTYPES
+from qlearn.codes.affine import DTYPES
 
 Generator = np.random.Generator
 Numbers = Callable[[Generator, str, float], tuple[Any, ...]]  # rng, dtype, scale of x -> arguments
@@ -19,7 +19,7 @@ Scale = Callable[[Generator], float]
 
 def any_scale(rng: Generator) -> float:
     """A scale of x."""
-    return operators.scales(rng, 1)[0]
+    return drawing.scales(rng, 1)[0]
 
 
 def draw(
@@ -33,9 +33,9 @@ def draw(
 ) -> Case:
     """A tensor, its scale by scale_of(rng), and what numbers(rng, dtype, scale) draws."""
     dtype = dtype or str(rng.choice(np.array(["quint8", "qint8", "qint32"]), p=[0.45, 0.45, 0.1]))
-    place = operators.places(rng, n or operators.size(rng), layout or str(rng.choice(operators.LAYOUTS)))[0]
+    place = drawing.places(rng, n or drawing.size(rng), layout or str(rng.choice(drawing.LAYOUTS)))[0]
     scale = scale_of(rng)
-    return Case((operators.operand(rng, place, dtype, scale),), numbers(rng, dtype, scale))
+    return Case((drawing.operand(rng, place, dtype, scale),), numbers(rng, dtype, scale))
 
 
 def nothing(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
@@ -64,7 +64,7 @@ def two_bounds(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
 def result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
     """Scale and zero point of the result, the scale often related to that of x."""
     related = scale * 2.0 ** int(rng.integers(-3, 4))
-    return (related if rng.random() < 0.5 else operators.scales(rng, 1)[0], operators.zero_point(rng, dtype))
+    return (related if rng.random() < 0.5 else drawing.scales(rng, 1)[0], drawing.zero_point(rng, dtype))
 
 
 def slope(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
@@ -107,14 +107,14 @@ def maybe_result(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
     if kind == 0:
         return ()
     real = np.clip(scale * rng.integers(-128, 128), -80, 80)
-    return (2.0**-8, 0) if kind == 1 else (tie(rng, 1 / (1 + np.exp(-real))), operators.zero_point(rng, dtype))
+    return (2.0**-8, 0) if kind == 1 else (tie(rng, 1 / (1 + np.exp(-real))), drawing.zero_point(rng, dtype))
 
 
 def result_and_alpha(rng: Generator, dtype: str, scale: float) -> tuple[Any, ...]:
     """Scale, zero point and alpha of ELU; every other time the result of some code is near a tie."""
     if rng.random() < 0.5:
         real = -min(scale * float(rng.integers(1, 128)), 80.0)
-        return (tie(rng, -np.expm1(real)), operators.zero_point(rng, dtype), 1.0)
+        return (tie(rng, -np.expm1(real)), drawing.zero_point(rng, dtype), 1.0)
     return (*result(rng, dtype, scale), float(rng.choice(np.array([1.0, 0.5, 1.5, rng.normal()]))))
 
 
@@ -183,9 +183,9 @@ def draw_prelu(rng: Generator, *, dtype: str | None = None, n: int = 0, layout: 
     (x,) = case.operands
     name = next(name for name, kind in DTYPES.items() if kind == x.flat.dtype)
     channels = x.shape[1] if len(x.shape) > 1 and rng.random() < 0.6 else 1
-    slopes = (operators.codes(rng, channels, name), (channels,), (1,))
-    own = (float(rng.choice(np.array([1 / 128, 0.01, 0.1, 0.003]))), operators.zero_point(rng, name))
-    return Case((x, operators.Operand(*slopes, *own)), case.args)
+    slopes = (drawing.codes(rng, channels, name), (channels,), (1,))
+    own = (float(rng.choice(np.array([1 / 128, 0.01, 0.1, 0.003]))), drawing.zero_point(rng, name))
+    return Case((x, drawing.Operand(*slopes, *own)), case.args)
 
 
 def _prelu_torch(case: Case) -> Answer:

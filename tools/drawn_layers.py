@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 import qlearn
 from qlearn import Machine, QTensor
-from qlearn.kernels import kernel_of
-from qlearn.windows import geometry
+from qlearn.layers.kernels import kernel_of
+from qlearn.layers.windows import geometry
 
 Array = npt.NDArray[Any]
 Generator = np.random.Generator

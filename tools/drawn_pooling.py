@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-import operators
+import drawing
 import qlearn
-from operators import Answer, Case, Operand, Operator, answer
+from drawing import Answer, Case, Operand, Operator, answer
 from qlearn import Machine
-from qlearn.layout import dense_strides, strides_in_order
+from qlearn.machine.layout import dense_strides, strides_in_order
 
 Generator = np.random.Generator
 LAYOUTS = ("contiguous", "channels_last", "sliced", "permuted", "repeated")
@@ -31,7 +31,7 @@ def draw_image(
     strides = _strides(rng, shape, layout)
     if axes == 3 or (not axes and rng.random() < 0.1 and layout != "channels_last"):
         shape, strides = shape[1:], strides[1:]
-    return operators.operand(rng, (shape, strides), dtype, operators.scales(rng, 1)[0])
+    return drawing.operand(rng, (shape, strides), dtype, drawing.scales(rng, 1)[0])
 
 
 def _strides(rng: Generator, shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
@@ -155,7 +155,7 @@ def draw_interpolation(rng: Generator, **options: Any) -> Case:
 
 
 def draw_shape(rng: Generator, **options: Any) -> Case:
-    """A tensor of one to five axes, and one function of qlearn.shapes with its arguments."""
+    """A tensor of one to five axes, and one function of qlearn.elementwise.shapes with its arguments."""
     image = draw_image(rng, **options)
     name = str(rng.choice(np.array(list(SHAPES))))
     if name == "channel_shuffle":

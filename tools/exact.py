@@ -26,10 +26,12 @@ import numpy as np
 
 import networks
 from apart import apart
+from drawing import compare
 from known import known
-from operators import OPERATORS, compare
-from qlearn import Machine, _cpu
-from qlearn.machine import CAPABILITIES, ENGINES
+from operators import OPERATORS
+from qlearn import Machine
+from qlearn.machine import _cpu
+from qlearn.machine.machine import CAPABILITIES, ENGINES
 from record import FLAGS, NEEDS, RECORDINGS, by_age, capability_of, cpu_flags, torch_version
 
 OUTPUTS = 50_000_000

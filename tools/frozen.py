@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drawing import Answer, Case, Observed, Operand, Reals
 from drawn_layers import Layer
-from operators import Answer, Case, Observed, Operand, Reals
 
 Frozen = tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Answer, Case, Layer, Observed, Operand, Reals)}

@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 from qlearn import Machine
-from qlearn.machine import CAPABILITIES, ENGINES
-from qlearn.releases import RELEASES
+from qlearn.machine.machine import CAPABILITIES, ENGINES
+from qlearn.machine.releases import RELEASES
 
 __all__ = ["KNOWN", "Known", "known"]
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from known import known
-from qlearn import Machine, _cpu
-from qlearn.machine import CAPABILITIES, ENGINES
-from qlearn.releases import AVX512_BODIES, release_of
+from qlearn import Machine
+from qlearn.machine import _cpu
+from qlearn.machine.machine import CAPABILITIES, ENGINES
+from qlearn.machine.releases import AVX512_BODIES, release_of
 from record import NEEDS, ROOT, capability_of, cpu_flags, torch_version
 
 SIZE, SEEDS, IMAGES = 224, 3, 3

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qlearn import _cpu
+from qlearn.machine import _cpu
+from qlearn.machine.releases import BOOK, release_of
 from qlearn.recordings import INDEX
-from qlearn.releases import BOOK, release_of
 from recorders import SWITCHES, switched
 
 ROOT = Path(__file__).resolve().parents[1]

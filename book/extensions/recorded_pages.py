@@ -19,7 +19,7 @@ from jupyter_cache.base import CacheBundleIn
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from qlearn import _cpu
+from qlearn.machine import _cpu
 
 PAGES = Path(__file__).parents[1] / "recorded.zip"
 ABOUT = "about.json"

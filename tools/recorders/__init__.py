@@ -1,6 +1,6 @@
 """What tools/record.py records: one module for each file in src/qlearn/recordings."""
 
-from qlearn import _cpu
+from qlearn.machine import _cpu
 
 SWITCHES = {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 """What makes FBGEMM and oneDNN use the kernels of a CPU that has AVX2 and no more; they read it when they start."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 import drawn_layers
 from qlearn import Machine
-from qlearn.machine import ENGINES
+from qlearn.machine.machine import ENGINES
 from recorders import operators
 
 KINDS = ("default", "avx2", "avx512", "without_vnni")

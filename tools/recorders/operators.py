@@ -11,7 +11,8 @@ import numpy.typing as npt
 import drawn_layers
 import frozen
 from apart import apart
-from operators import LAYOUTS, OPERATORS, REFUSED, Observed, Operator
+from drawing import LAYOUTS, REFUSED, Observed, Operator
+from operators import OPERATORS
 from recorders import engines, switched
 
 KINDS = ("default", "avx2", "avx512")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.releases import BOOK
+from qlearn.machine.releases import BOOK
 
 __all__ = ["conformance", "load", "manifest", "releases", "sources"]
 

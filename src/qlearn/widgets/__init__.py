@@ -5,14 +5,14 @@ try:
 except ImportError:
     raise ImportError("qlearn.widgets needs anywidget: pip install 'qlearn[widgets]'") from None
 
-from .affine import Grid
-from .calculator import Calculator
-from .conv import SlidingWindow
-from .elementwise import AdditionTable
-from .linear import Staircase
-from .machine import TwoPaths
-from .network import Domino
-from .observers import Range
-from .rounding import Tie
+from qlearn.widgets.affine import Grid
+from qlearn.widgets.calculator import Calculator
+from qlearn.widgets.conv import SlidingWindow
+from qlearn.widgets.elementwise import AdditionTable
+from qlearn.widgets.linear import Staircase
+from qlearn.widgets.machine import TwoPaths
+from qlearn.widgets.network import Domino
+from qlearn.widgets.observers import Range
+from qlearn.widgets.rounding import Tie
 
 __all__ = ["AdditionTable", "Calculator", "Domino", "Grid", "Range", "SlidingWindow", "Staircase", "Tie", "TwoPaths"]

@@ -64,7 +64,7 @@ export const reciprocal = (scale) => fround(1 / fround(scale));
 export const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 
 // PyTorch's releases by where the zero point goes in: after the rounding in 2.14 and all others from 1.13 to 2.15, before
-// it in 2.13 alone (qlearn.releases.ZERO_POINT_FIRST). `releaseLike` says for any version which of the two it is like.
+// it in 2.13 alone (qlearn.machine.releases.ZERO_POINT_FIRST). `releaseLike` says for any version which of the two it is like.
 export const RELEASES = ["2.14", "2.13"];
 export const RELEASE_NAMES = ["all but 2.13", "2.13"];
 export const releaseLike = (version) => RELEASES[/^2\.13(?!\d)/.test(version) ? 1 : 0];

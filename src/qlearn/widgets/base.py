@@ -10,7 +10,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..releases import BOOK, ZERO_POINT_FIRST
+from qlearn.machine.releases import BOOK, ZERO_POINT_FIRST
 
 RELEASES = (BOOK, ZERO_POINT_FIRST.first)
 """What a figure can be told to show: the arithmetic of all releases but one, and of that one (arithmetic.js)."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from .base import Widget, between, module, release_trait
-from .elementwise import pytorch_sums
+from qlearn.widgets.base import Widget, between, module, release_trait
+from qlearn.widgets.elementwise import pytorch_sums
 
 
 class Calculator(Widget):

@@ -6,8 +6,8 @@ from typing import Any
 
 import traitlets
 
-from .. import recordings
-from .base import Widget, between, module
+from qlearn import recordings
+from qlearn.widgets.base import Widget, between, module
 
 FROM = "avx2"  # the recording; the capability changes nothing in a convolution
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import windows
-from ..affine import QTensor
-from ..machine import Machine
-from ..network import Network, Step
+from qlearn.codes.affine import QTensor
+from qlearn.layers import windows
+from qlearn.machine import Machine
+from qlearn.network import Network, Step
 
 MACHINE = Machine("fbgemm", "AVX2", 1)
 SIDE, CLASSES = 96, 100

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from .. import recordings
-from .base import RELEASES, Widget, between, module, release_trait
+from qlearn import recordings
+from qlearn.widgets.base import RELEASES, Widget, between, module, release_trait
 
 PRESETS = {
     "the question’s": 0,

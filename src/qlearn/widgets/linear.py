@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from .. import recordings
-from .base import Widget, between, module
+from qlearn import recordings
+from qlearn.widgets.base import Widget, between, module
 
 NAMES = ("0.05 × 0.02", "0.037 × 0.0185", "0.8226 × 0.065", "1/16 × 1/32")
 """What the recorded pairs of scales are called, the input's and the weight's."""

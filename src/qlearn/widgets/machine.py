@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from .. import recordings
-from ..machine import CAPABILITIES
-from .base import RELEASES, Widget, between, module, release_trait
+from qlearn import recordings
+from qlearn.machine import CAPABILITIES
+from qlearn.widgets.base import RELEASES, Widget, between, module, release_trait
 
 
 class TwoPaths(Widget):

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from .. import recordings
-from ..mistakes import MISTAKES, with_mistake
-from ..network import Network, Step
+from qlearn import recordings
+from qlearn.network import Network, Step
+from qlearn.network.mistakes import MISTAKES, with_mistake
+from qlearn.widgets.base import Widget, between, module
+
 from . import drawn
-from .base import Widget, between, module
 
 Codes = npt.NDArray[Any]
 
@@ -27,7 +28,7 @@ NAMES = (
     *(LAST_BIT, "float64", "divide", "zero point", "bias"),
     *("half away from zero", "truncation", "gemmlowp", "padding"),
 )
-"""What can be done to a layer: flip the last bit of one integer, or one of ``qlearn.mistakes``."""
+"""What can be done to a layer: flip the last bit of one integer, or one of ``qlearn.network.mistakes``."""
 
 
 @cache
@@ -94,7 +95,7 @@ def domino(torch: Any, net: Network, right: Mapping[str, Any], layer: int, name:
     Returns:
         counts: of each layer. most: by how many codes a logit differs at most. top: the index of the largest logit.
     """
-    from .._torch import from_torch
+    from qlearn.codes.affine import from_torch
 
     step, last = net.steps[layer], net.steps[-1].name
     values = {n: from_torch(right[n]) for n in step.inputs}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from .. import recordings
-from .base import Widget, between, module
+from qlearn import recordings
+from qlearn.widgets.base import Widget, between, module
 
 GRIDS: tuple[dict[str, Any], ...] = (
     {"dtype": "quint8"},

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from .. import recordings
-from .base import RELEASES, Widget, between, module, release_trait
+from qlearn import recordings
+from qlearn.widgets.base import RELEASES, Widget, between, module, release_trait
 
 REACH = 12  # float32 numbers on either side of the middle one
 
