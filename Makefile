@@ -20,6 +20,7 @@ test: .venv/installed .venv-numpy/installed browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 	PYTHONPATH=$(CURDIR)/src .venv-numpy/bin/python -m pytest -q -m "not torch and not book and not browser" \
 		-k "not needed and not matters"
