@@ -1,4 +1,4 @@
-"""windows.py: every geometry's sums are exact, whichever way they are computed."""
+"""windows.py and window_sums.py: every geometry's sums are exact, whichever way they are computed."""
 
 import platform
 import subprocess
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import qlearn
 from qlearn import QTensor
-from qlearn.layers import windows
+from qlearn.layers import window_sums, windows
 from strategies import arranged
 
 
@@ -40,7 +40,7 @@ def check(x: Any, w: Any, zero_points: tuple[int, Any], *geometry: Any, layout: 
     scales = np.ones(len(w)) if per_channel else 1.0
     qx = QTensor(arranged(x.astype(np.uint8), layout), 1.0, zero_points[0], "quint8")
     qw = QTensor(w.astype(np.int8), scales, zero_points[1], "qint8", 0 if per_channel else None)
-    acc = windows.accumulate(qx, qw, g)
+    acc = window_sums.accumulate(qx, qw, g)
     assert acc.dtype in (np.float32, np.int32)
     assert np.array_equal(acc, expected_sums(x, w, *zero_points, g))
     return g
@@ -99,20 +99,20 @@ def test_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the pieces, whole images or rows of one."""
     rng = np.random.default_rng(3)
     for size in (1, 100, 1000, 2000, 10**6):
-        monkeypatch.setattr(windows, "PIECE", size)
+        monkeypatch.setattr(window_sums, "PIECE", size)
         for groups, into in ((1, 3), (3, 2), (4, 1)):
             x, w = rng.integers(0, 256, (3, groups * into, 5, 4)), rng.integers(-128, 128, (groups * 2, into, 3, 2))
             check(x, w, (9, 3), (2, 1), (1, 2), 1, groups)
-    monkeypatch.setattr(windows, "PIECE", 100)
-    assert list(windows.pieces(3, 4, 10)) == [(slice(i, i + 2), slice(0, 4)) for i in (0, 2)]
-    assert list(windows.pieces(1, 4, 40)) == [(slice(0, 1), slice(0, 2)), (slice(0, 1), slice(2, 4))]
+    monkeypatch.setattr(window_sums, "PIECE", 100)
+    assert list(window_sums.pieces(3, 4, 10)) == [(slice(i, i + 2), slice(0, 4)) for i in (0, 2)]
+    assert list(window_sums.pieces(1, 4, 40)) == [(slice(0, 1), slice(0, 2)), (slice(0, 1), slice(2, 4))]
 
 
 def test_a_weight_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice with one zero point, once more with another."""
     calls = []
-    right = windows.factor
-    monkeypatch.setattr(windows, "factor", lambda w, largest: calls.append(largest) or right(w, largest))
+    right = window_sums.factor
+    monkeypatch.setattr(window_sums, "factor", lambda w, largest: calls.append(largest) or right(w, largest))
     w = QTensor(np.arange(18).reshape(2, 1, 3, 3), 1.0, 0, "qint8")
     for zero_point, groups in ((3, 1), (3, 1), (252, 1), (128, 1), (3, 2)):
         x = QTensor(np.full((1, groups, 4, 4), 7), 1.0, zero_point, "quint8")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_windows import check, expected_sums
 
-from qlearn.layers import windows, winograd
+from qlearn.layers import window_sums, windows, winograd
 
 GEOMETRIES = [  # images, channels, outputs, lengths, padding
     *((1, 32, 33, (12, 13), 1), (2, 64, 40, (11, 10), 0), (2, 128, 32, (9, 17), 2)),
@@ -23,7 +23,7 @@ def test_exact(geometry: Any, piece: int, rng: np.random.Generator, monkeypatch:
     n, channels, outputs, lengths, padding = geometry
     calls = []
     right = winograd.sums_over_tiles
-    monkeypatch.setattr(windows, "sums_over_tiles", lambda *args: calls.append(args) or right(*args))
+    monkeypatch.setattr(window_sums, "sums_over_tiles", lambda *args: calls.append(args) or right(*args))
     monkeypatch.setattr(winograd, "PIECE", piece)
     for most, zero_points in ((20, (0, 0)), (20, (128, rng.integers(-3, 4, outputs))), (128, (255, 0))):
         w = np.clip(rng.integers(-most, most, (outputs, channels, 3, 3)), -128, 127)

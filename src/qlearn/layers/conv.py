@@ -16,7 +16,8 @@ from qlearn.layers import requantize
 from qlearn.layers.accumulate import can_saturate, saturation_loss, to_int32
 from qlearn.layers.kernels import Kernel, kernel_of
 from qlearn.layers.linear import check_bias, check_weight, check_x, w_scales
-from qlearn.layers.windows import Geometry, columns, geometry, in_pieces, matrices, pad
+from qlearn.layers.window_sums import in_pieces
+from qlearn.layers.windows import Geometry, columns, geometry, matrices, pad
 from qlearn.machine.layout import channels_to_first, channels_to_last
 from qlearn.machine.machine import Machine
 
@@ -304,7 +305,8 @@ def loss(x: QTensor, weight: QTensor, g: Geometry, pairs: str) -> Ints | None:
     codes, w, g = of_groups(codes, 1, groups, at), of_groups(w, 0, groups, at), replace(g, groups=len(at))
     if pairs == "channels":
         codes, w = even(codes, g.groups), even(w, 1)
-    some = saturation_loss(columns(pad(codes, g, fill, codes.dtype), g), matrices(w, g.groups))
+    seen = columns(pad(channels_to_last(codes), g.padded, g.padding, fill, codes.dtype), g)
+    some = saturation_loss(seen, matrices(w, g.groups))
     lost = np.zeros((x.shape[0] * prod(g.out), groups, weight.shape[0] // groups), np.int32)
     lost[:, at] = np.moveaxis(some, 0, 1)
     return lost.reshape(x.shape[0], *g.out, weight.shape[0])

@@ -15,7 +15,7 @@ from qlearn.codes.rounding import fma, reciprocal, saturate
 from qlearn.elementwise import xnnpack
 from qlearn.elementwise.sums_and_products import BLOCKS, dequantize_fused, dequantize_subtract, multiplier_of_product
 from qlearn.layers import conv as convolution
-from qlearn.layers import requantize, windows
+from qlearn.layers import requantize, window_sums, windows
 from qlearn.layers.kernels import kernel_of
 from qlearn.layers.linear import requantize_of, w_scales, w_zero_points
 from qlearn.machine.iteration import broadcast_strides
@@ -141,7 +141,7 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps] | N
             codes = np.pad(x.int_repr(), [(0, 0), (0, 0), *((p, p) for p in g.padding)])
             t = QTensor(codes, x.q_scale(), x.q_zero_point(), x.dtype)
             where = windows.geometry(n, t.shape, weight.shape, g.stride, 0, g.dilation, g.groups)
-        total = np.asarray(windows.accumulate(t, weight, where)).astype(np.int32)
+        total = np.asarray(window_sums.accumulate(t, weight, where)).astype(np.int32)
         if saturates != saturation:
             lost = convolution.loss(t, weight, where, pairing)
             total = total if lost is None else total - lost

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qlearn.codes.affine import QTensor
-from qlearn.layers import windows
+from qlearn.layers import window_sums, windows
 from qlearn.machine import Machine
 from qlearn.network import Network, Step
 
@@ -58,7 +58,7 @@ class Drawing:
         x = self.values[source]
         weight, bias = self.weights((out_of, x.shape[1] // groups, kernel, kernel), x)
         where = {"stride": (stride,) * 2, "padding": (kernel // 2,) * 2, "dilation": (1, 1), "groups": groups}
-        acc = windows.accumulate(x, weight, windows.geometry(2, x.shape, weight.shape, *where.values()))
+        acc = window_sums.accumulate(x, weight, windows.geometry(2, x.shape, weight.shape, *where.values()))
         real = acc * (x.q_scale() * weight.q_per_channel_scales()) + bias  # (1, H, W, M)
         settings = {"weight": weight, "bias": bias, **where, **self.parameters(np.maximum(real, 0) if relu else real)}
         return self.step(name, "conv2d_relu" if relu else "conv2d", (source,), settings)
