@@ -173,13 +173,14 @@ def test_what_onednn_uses(cpu: set[str], told: str, uses: str) -> None:
 )
 def test_kernels_that_were_not_compared(engine: str, has: str, fbgemm: str, onednn: str, words: str) -> None:
     """Machine.from_torch warns of them."""
-    assert _cpu.unproven(engine, has, fbgemm, onednn) == words
+    assert _cpu.unproven(engine, has, fbgemm, onednn, "2.13") == words
 
 
 def test_x86_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Windows")
-    assert _cpu.unproven("x86", "VNNI", "VNNI", "VNNI").startswith("x86 on Windows")
-    assert _cpu.unproven("x86", "AVX2", "AVX2", "AVX2") == _cpu.unproven("fbgemm", "VNNI", "VNNI", "VNNI") == ""
+    assert _cpu.unproven("x86", "VNNI", "VNNI", "VNNI", BOOK).startswith("x86 on Windows")
+    for engine, level in (("x86", "AVX2"), ("fbgemm", "VNNI")):
+        assert _cpu.unproven(engine, level, level, level, BOOK) == ""
 
 
 def test_is_frozen() -> None:

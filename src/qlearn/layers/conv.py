@@ -258,7 +258,7 @@ def _conv(
     g = geometry(n, x.shape, weight.shape, *where)
     scale, zero_point = check_scale(scale), check_zero_point(zero_point, "quint8")
     real_bias = check_bias(bias, weight.shape[0])
-    kernel = weight.once(_kernel, machine, g)
+    kernel = weight.once(_kernel, machine, g, x.shape[0])
     if accum is not None and accum.shape != (x.shape[0], weight.shape[0], *g.out):
         raise ValueError(f"accum must have shape {(x.shape[0], weight.shape[0], *g.out)}, got {accum.shape}")
 
@@ -277,8 +277,8 @@ def _conv(
     return QTensor.of_new(channels_to_first(codes), scale, zero_point, "quint8")
 
 
-def _kernel(weight: QTensor, machine: Machine, g: Geometry) -> Kernel:
-    return kernel_of(machine, weight, g)
+def _kernel(weight: QTensor, machine: Machine, g: Geometry, images: int) -> Kernel:
+    return kernel_of(machine, weight, g, images)
 
 
 def check_added(accum: QTensor, machine: Machine) -> None:

@@ -8,11 +8,11 @@ qlearn refuses.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from qlearn.codes.affine import QTensor
+from qlearn.layers import amx
 from qlearn.layers.linear import check_symmetric, w_zero_points
-from qlearn.layers.windows import Geometry
+from qlearn.layers.windows import Geometry, windows_in_padding
 from qlearn.machine.machine import Machine
 from qlearn.machine.releases import DEPTHWISE_BIAS_FUSED, ONEDNN_SCALES_IN_ONE, ONEDNN_SCALES_TOGETHER
 
@@ -29,8 +29,8 @@ class Kernel:
     """Of "channels" at each tap; of "taps", or only "taps inside" x, the channels within a tap; "" for exact sums."""
 
 
-def kernel_of(machine: Machine, weight: QTensor, g: Geometry) -> Kernel:
-    """The kernel that the engine takes for a weight and its Geometry.
+def kernel_of(machine: Machine, weight: QTensor, g: Geometry, images: int = 1) -> Kernel:
+    """The kernel that the engine takes for a weight and its Geometry; with AMX the number of images matters too.
 
     x86 takes oneDNN with VNNI, up to 100 groups and weight zero points of 0; FBGEMM otherwise.
 
@@ -50,6 +50,8 @@ def kernel_of(machine: Machine, weight: QTensor, g: Geometry) -> Kernel:
         exact = machine.cpu == "VNNI" if shape.fbgemm_grouped(machine) else machine.vnni
         return Kernel("fbgemm", "" if exact else "taps")
     check_symmetric(weight)
+    if machine.amx and (steps := amx.Convolution(shape.into, shape.out_of, g, images, machine.threads).steps()):
+        return Kernel(steps)
     kernel = shape.onednn_avx512(machine.vnni) if machine.avx512 else shape.onednn_avx2()
     if machine.has(ONEDNN_SCALES_IN_ONE):
         return replace(kernel, steps="onednn_2")
@@ -204,12 +206,3 @@ class Shape:
             raise NotImplementedError(
                 f"weight must have depth 1 for one channel of depth 1, {fault}; got kernel {g.kernel}"
             )
-
-
-@lru_cache(maxsize=1024)  # a network asks again for each of its layers
-def windows_in_padding(g: Geometry) -> tuple[int, ...]:
-    """How many windows lie wholly in the padding, or step over x, along each dimension."""
-    each = zip(g.lengths, g.kernel, g.stride, g.padding, g.dilation, g.out, strict=True)
-    return tuple(
-        sum(not any(0 <= o * s - p + t * d < n for t in range(k)) for o in range(out)) for n, k, s, p, d, out in each
-    )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from qlearn.codes.affine import QTensor, check_scale, check_zero_point
 from qlearn.elementwise.sums_and_products import check_per_tensor
-from qlearn.layers import requantize
+from qlearn.layers import amx, requantize
 from qlearn.layers.accumulate import Factor, factor, saturation_loss, sums_of_products, to_int32
 from qlearn.machine.machine import Machine
 from qlearn.machine.releases import ONEDNN_DIVIDES, ONEDNN_SCALES_IN_ONE, ONEDNN_SCALES_TOGETHER
@@ -31,9 +31,10 @@ def linear(
     """x @ weight.T + bias, as torch.ops.quantized.linear computes it (Chapter 6).
 
     acc = sum_k (x_k - x_zero_point) * (w_k - w_zero_point) in int32, then the engine's ``qlearn.layers.requantize``;
-    x86 is fbgemm here. The number of threads does not matter, the capability only as ``Machine.avx512`` asks for it.
-    Without VNNI, FBGEMM and oneDNN clamp the sum of each two neighbouring products x_k * w_k to 16 bits. Source:
-    ``qlinear.cpp`` apply_impl; FBGEMM ``fbgemmPacked``; oneDNN ``gemm_x8s8s32x_matmul.cpp``; QNNPACK ``q8gemm``.
+    x86 is fbgemm here. The number of threads does not matter, the capability only as ``Machine.avx512`` asks for it,
+    the number of rows only on oneDNN with AMX. Without VNNI, FBGEMM and oneDNN clamp the sum of each two neighbouring
+    products x_k * w_k to 16 bits. Source: ``qlinear.cpp`` apply_impl; FBGEMM ``fbgemmPacked``; oneDNN
+    ``gemm_x8s8s32x_matmul.cpp``, ``brgemm_matmul.cpp``; QNNPACK ``q8gemm``.
 
     Args:
         x: quint8, per tensor, shape (..., K) with K >= 1 and at least two dimensions (one on onednn), any strides.
@@ -99,7 +100,7 @@ def _linear(
             seen, w = even_halves(seen, 2), even_halves(w, 1)
         acc = to_int32(acc) - saturation_loss(seen, w)
     parameters = real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point
-    out = requantize.together(requantize_of(machine), *parameters, relu=relu)(acc)
+    out = requantize.together(requantize_of(machine, weight, codes.shape[1]), *parameters, relu=relu)(acc)
     return QTensor.of_new(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
 
 
@@ -117,15 +118,18 @@ def _factor(weight: QTensor, largest: int) -> Factor:
     return factor(centered_weight(weight).T[None], largest)  # (1, K, M)
 
 
-def requantize_of(machine: Machine) -> Callable[..., npt.NDArray[np.uint8]]:
-    """The function of ``qlearn.layers.requantize`` that a linear layer takes on a machine."""
+def requantize_of(machine: Machine, weight: QTensor, rows: int) -> Callable[..., npt.NDArray[np.uint8]]:
+    """The function of ``qlearn.layers.requantize`` that a linear layer takes for so many rows of x."""
     if machine.engine == "onednn":
         if machine.has(ONEDNN_SCALES_IN_ONE):
             return requantize.onednn_2
         if machine.avx512:
             if machine.has(ONEDNN_DIVIDES):
                 return requantize.onednn_divided
-            return requantize.onednn_gemm if machine.has(ONEDNN_SCALES_TOGETHER) else requantize.onednn_vnni
+            outputs, features = weight.shape
+            tiles = machine.amx and amx.takes_linear(rows, features, outputs)
+            together = tiles or machine.has(ONEDNN_SCALES_TOGETHER)
+            return requantize.onednn_gemm if together else requantize.onednn_vnni
         return requantize.onednn_avx2
     return requantize.qnnpack if machine.engine == "qnnpack" else requantize.fbgemm
 

@@ -47,6 +47,15 @@ class Geometry:
         return {*self.kernel, *self.stride, self.groups} == {1}
 
 
+@lru_cache(maxsize=1024)  # a network asks again for each of its layers
+def windows_in_padding(g: Geometry) -> tuple[int, ...]:
+    """How many windows lie wholly in the padding, or step over x, along each dimension."""
+    each = zip(g.lengths, g.kernel, g.stride, g.padding, g.dilation, g.out, strict=True)
+    return tuple(
+        sum(not any(0 <= o * s - p + t * d < n for t in range(k)) for o in range(out)) for n, k, s, p, d, out in each
+    )
+
+
 def geometry(
     n: int, x: tuple[int, ...], w: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: Any
 ) -> Geometry:

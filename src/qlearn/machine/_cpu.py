@@ -20,6 +20,8 @@ __all__ = [
 CPUINFO = Path("/proc/cpuinfo")
 LEVELS = ("AVX2", "AVX512", "VNNI")
 """The instructions that a library's kernels are made of, as far as their integers are known."""
+AMX = "2.14"
+"""The release in which the integers of oneDNN with AMX are known too."""
 
 FBGEMM = {"AVX2": "AVX2", "AVX512": "AVX512", "AVX512_256": "AVX512", "AVX512_E1": "VNNI", "AVX512_E1_256": "VNNI"}
 """Values of FBGEMM_ENABLE_INSTRUCTIONS; vectors of 256 bits give the same integers."""
@@ -90,7 +92,7 @@ def fbgemm(cpu: Features, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def onednn(cpu: Features, environ: Mapping[str, str] = os.environ) -> str:
-    """What oneDNN uses: one of the ``LEVELS``, or "AMX", "AVX-VNNI", "AVX", "SSE41", whose integers are not known.
+    """What oneDNN uses: one of the ``LEVELS``, "AMX", or "AVX-VNNI", "AVX", "SSE41", whose integers are not known.
 
     Source: oneDNN ``cpu_isa_traits.cpp`` init_max_cpu_isa, ``utils.cpp`` getenv_string_user.
     """
@@ -116,18 +118,19 @@ def nearest(name: str) -> str:
     return name if name in LEVELS else "VNNI" if name == "AMX" else "AVX2"
 
 
-def unproven(engine: str, has: str, fbgemm: str, onednn: str) -> str:
+def unproven(engine: str, has: str, fbgemm: str, onednn: str, release: str) -> str:
     """Which kernels an engine takes that were not compared, in words; "" for none.
 
     Args:
         engine: one of PyTorch's.
         has: the level of the CPU; with VNNI, x86 gives convolutions to oneDNN.
         fbgemm, onednn: what the libraries use.
+        release: of PyTorch.
     """
     both = engine == "x86" and has == "VNNI"
-    if (engine == "onednn" or both) and onednn not in LEVELS:
+    if (engine == "onednn" or both) and onednn not in LEVELS and (onednn, release) != ("AMX", AMX):
         return f"oneDNN with {onednn}"
-    if both and fbgemm != onednn:
+    if both and fbgemm != nearest(onednn):
         return f"FBGEMM with {fbgemm} beside oneDNN with {onednn}"
     if both and platform.system() != "Linux":
         return f"x86 on {platform.system()}, where FBGEMM has all convolutions,"

@@ -50,7 +50,7 @@ class Machine:
     vnni: bool = True
     release: str = BOOK
     # Set by from_torch alone: what FBGEMM and oneDNN use, where vnni and capability say otherwise, and what the CPU
-    # has, where they use less of it; of _cpu.LEVELS.
+    # has, where they use less of it; of _cpu.LEVELS. AMX is what oneDNN uses alone, and stands beside vnni.
     _used: str = field(default="", kw_only=True, repr=False)
     _has: str = field(default="", kw_only=True, repr=False)
 
@@ -94,6 +94,11 @@ class Machine:
         return self.vnni or (self._used or self.capability) == "AVX512"
 
     @property
+    def amx(self) -> bool:
+        """Whether oneDNN uses AMX, as ``from_torch`` alone finds it."""
+        return self._used == "AMX"
+
+    @property
     def cpu(self) -> str:
         """What the CPU has: "VNNI", "AVX512" or "AVX2". Engine x86 and one kernel of FBGEMM ask it alone."""
         return self._has or ("VNNI" if self.vnni else "AVX512" if self.avx512 else "AVX2")
@@ -121,15 +126,15 @@ class Machine:
         """What the running torch would use now: its engine, capability, threads and release, and the CPU's VNNI.
 
         A capability AVX512 is AVX2 on a CPU without AVX-512, whatever ATEN_CPU_CAPABILITY says. Where
-        FBGEMM_ENABLE_INSTRUCTIONS and ONEDNN_MAX_CPU_ISA have the libraries use less than the CPU has, the machine
-        knows both, and is equal to none that can be written down. They are read from the environment as it is now;
-        PyTorch reads them once, when a layer first runs.
+        FBGEMM_ENABLE_INSTRUCTIONS and ONEDNN_MAX_CPU_ISA have the libraries use less than the CPU has, or oneDNN uses
+        AMX, the machine knows it, and is equal to none that can be written down. They are read from the environment as
+        it is now; PyTorch reads them once, when a layer first runs.
 
         Warns:
             UserWarning: layers on this engine may differ, since they take kernels that were not compared: oneDNN's
-                with AMX, with AVX-VNNI but no AVX-512, or with less than AVX2; on x86 two libraries that use different
-                instructions, or, with VNNI, another system than Linux. Or the release is newer than all that are
-                known.
+                with AMX in another release than 2.14, with AVX-VNNI but no AVX-512, or with less than AVX2; on x86 two
+                libraries that use different instructions, or, with VNNI, another system than Linux. Or the release is
+                newer than all that are known.
 
         Raises:
             NotImplementedError: the CPU is not x86-64, or the engine or capability is one that qlearn does not know,
@@ -150,14 +155,16 @@ class Machine:
         if engine not in ENGINES or capability not in CAPABILITIES:
             raise NotImplementedError(f"qlearn knows no engine {engine!r} with capability {capability!r}")
         has, fbgemm, onednn = _cpu.level(cpu), _cpu.fbgemm(cpu), _cpu.onednn(cpu)
-        unproven = _cpu.unproven(engine, has, fbgemm, onednn)
+        release = release_of(torch.__version__)
+        unproven = _cpu.unproven(engine, has, fbgemm, onednn, release)
         if unproven:
             warnings.warn(f"layers on {engine} may differ: {unproven} was not compared", stacklevel=2)
         used = _cpu.nearest(onednn) if engine == "onednn" else fbgemm
+        amx = onednn == "AMX" and engine in ("x86", "onednn") and not unproven
         usual = "VNNI" if used == "VNNI" else "AVX512" if capability == "AVX512" else "AVX2"
         return cls(
-            *(engine, capability, torch.get_num_threads(), used == "VNNI", torch.__version__),
-            _used="" if used == usual else used,
+            *(engine, capability, torch.get_num_threads(), used == "VNNI", release),
+            _used="AMX" if amx else "" if used == usual else used,
             _has="" if used == has else has,
         )
 

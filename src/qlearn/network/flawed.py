@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,10 +127,10 @@ def _layer(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps] | N
     n = x.ndim - 2
     g = windows.geometry(n, x.shape, weight.shape, *where)
     if is_linear:
-        kernels = requantize_of(machine).__name__
+        kernels = requantize_of(machine, s["weight"], prod(shape[:-1])).__name__
         saturates = not machine.vnni and kernels != "qnnpack"
     else:
-        kernel = kernel_of(machine, weight, g)
+        kernel = kernel_of(machine, weight, g, x.shape[0])
         kernels, saturates = kernel.steps, bool(kernel.pairs)
     pairing = "channels" if kernels.startswith("onednn") else "taps"
 
