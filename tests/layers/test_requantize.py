@@ -16,10 +16,9 @@ from qlearn import Machine
 from qlearn.layers import accumulate, conv, requantize
 
 HALF_AWAY = "np.sign(y) * np.floor(np.abs(y) + np.float32(0.5))"
-PRODUCT = "_twice_inverted(x_scale) * w_scale.astype(np.float32)"
-TOGETHER = f"_float32(acc) * ({PRODUCT})\n"
-APART = "_float32(acc) * _twice_inverted(x_scale)\n        y *= w_scale.astype(np.float32)\n"
-ADD_BIAS = "        y += bias"
+OTHER_PRODUCT = "if together:", "if not together:"
+DIVISION = "if divided:", "if not divided:"
+ADD_BIAS = "            y += bias"
 MULTIPLY = "total *= t / np.float32(scale)"
 ROUND = "whole = np.rint(y, out=y)"
 ZERO_POINT_FIRST = ROUND, "whole = np.rint(y + np.float32(zero_point)) - np.float32(zero_point)"
@@ -46,17 +45,17 @@ MUTANTS = [
     ("qnnpack", "np.float32(x_scale)) * reciprocal(scale)", "(np.float32(x_scale) * reciprocal(scale)))"),
     ("qnnpack", *ZERO_POINT_FIRST),
     ("qnnpack", ROUND, f"whole = {HALF_AWAY}"),
-    ("onednn_vnni", APART, TOGETHER),
-    ("onednn_vnni", f"{APART}{ADD_BIAS}", "fma(_float32(acc) * _twice_inverted(x_scale), w_scale, bias)"),
+    ("onednn_vnni", *OTHER_PRODUCT),
+    ("onednn_vnni", ADD_BIAS, "            y = fma(_float32(acc) * _twice_inverted(x_scale), w, bias)"),
     ("onednn_vnni", "_twice_inverted(x_scale)", "np.float32(x_scale)"),
-    ("onednn_avx2", TOGETHER, APART),
-    ("onednn_avx2", f"* ({PRODUCT})", "* (np.float32(x_scale) * w_scale.astype(np.float32))"),
-    ("onednn_avx2", f"{TOGETHER}{ADD_BIAS}", f"fma(_float32(acc), {PRODUCT}, bias)"),
+    ("onednn_avx2", *OTHER_PRODUCT),
+    ("onednn_avx2", "_twice_inverted(x_scale) * w)", "np.float32(x_scale) * w)"),
+    ("onednn_avx2", ADD_BIAS, "            y = fma(_float32(acc), _twice_inverted(x_scale) * w, bias)"),
     *(
         (function, right, wrong)
         for function in ("onednn_vnni", "onednn_avx2")
         for right, wrong in (
-            ("*= reciprocal(_twice_inverted(scale))", "/= _twice_inverted(scale)"),
+            DIVISION,
             ("*= reciprocal(_twice_inverted(scale))", "*= reciprocal(scale)"),
             (ADD_THEN_ROUND, "    pass\n    codes = (np.rint(y) + np.float32(zero_point))"),
             (ADD_THEN_ROUND, "    pass\n    codes = np.rint(y.astype(float) + zero_point).astype(np.float32)"),
@@ -65,10 +64,10 @@ MUTANTS = [
             ("np.fmax(y, _row(0, y.shape[-1]), out=y) if relu else y", "y"),
         )
     ),
-    ("onednn_gemm", TOGETHER, APART),
-    ("onednn_gemm", "*= reciprocal(_twice_inverted(scale))", "/= _twice_inverted(scale)"),
-    ("onednn_reference", "/ _twice_inverted(scale)", "* reciprocal(_twice_inverted(scale))"),
-    ("onednn_reference", APART, TOGETHER),
+    ("onednn_gemm", *OTHER_PRODUCT),
+    ("onednn_gemm", *DIVISION),
+    ("onednn_reference", *OTHER_PRODUCT),
+    ("onednn_reference", *DIVISION),
 ]
 ASKED = {  # a function of requantize.py -> the engine that uses it, on which CPU
     "fbgemm": ("fbgemm", ""),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,48 +26,7 @@ __all__ = ["conv1d", "conv1d_relu", "conv2d", "conv2d_add", "conv2d_add_relu", "
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int32]
 Lengths = int | Sequence[int]
-
-
-def conv1d(
-    x: QTensor,
-    weight: QTensor,
-    bias: npt.ArrayLike | None,
-    stride: Lengths,
-    padding: Lengths,
-    dilation: Lengths,
-    groups: int,
-    scale: float,
-    zero_point: int,
-    *,
-    machine: Machine | None = None,
-) -> QTensor:
-    """``conv2d`` in one dimension: torch.ops.quantized.conv1d (Chapter 7).
-
-    Args, returns, raises: as ``conv2d``, with x and weight of shape (N, C, L) and (M, C / groups, kL).
-    """
-    where = (stride, padding, dilation, groups)
-    return _conv(1, x, weight, bias, where, scale, zero_point, machine, relu=False)
-
-
-def conv1d_relu(
-    x: QTensor,
-    weight: QTensor,
-    bias: npt.ArrayLike | None,
-    stride: Lengths,
-    padding: Lengths,
-    dilation: Lengths,
-    groups: int,
-    scale: float,
-    zero_point: int,
-    *,
-    machine: Machine | None = None,
-) -> QTensor:
-    """``conv1d``, with negative results made 0: torch.ops.quantized.conv1d_relu (Chapter 7).
-
-    Args, returns, raises: as ``conv1d``.
-    """
-    where = (stride, padding, dilation, groups)
-    return _conv(1, x, weight, bias, where, scale, zero_point, machine, relu=True)
+F = TypeVar("F", bound=Callable[..., QTensor])
 
 
 def conv2d(
@@ -120,27 +79,6 @@ def conv2d(
     """
     where = (stride, padding, dilation, groups)
     return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=False)
-
-
-def conv2d_relu(
-    x: QTensor,
-    weight: QTensor,
-    bias: npt.ArrayLike | None,
-    stride: Lengths,
-    padding: Lengths,
-    dilation: Lengths,
-    groups: int,
-    scale: float,
-    zero_point: int,
-    *,
-    machine: Machine | None = None,
-) -> QTensor:
-    """``conv2d``, with negative results made 0: torch.ops.quantized.conv2d_relu (Chapter 7).
-
-    Args, returns, raises: as ``conv2d``.
-    """
-    where = (stride, padding, dilation, groups)
-    return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=True)
 
 
 def conv2d_add(
@@ -197,48 +135,6 @@ def conv2d_add_relu(
     return _conv(2, x, weight, bias, where, scale, zero_point, machine, relu=True, accum=accum)
 
 
-def conv3d(
-    x: QTensor,
-    weight: QTensor,
-    bias: npt.ArrayLike | None,
-    stride: Lengths,
-    padding: Lengths,
-    dilation: Lengths,
-    groups: int,
-    scale: float,
-    zero_point: int,
-    *,
-    machine: Machine | None = None,
-) -> QTensor:
-    """``conv2d`` in three dimensions: torch.ops.quantized.conv3d (Chapter 7).
-
-    Args, returns, raises: as ``conv2d``, with x and weight of shape (N, C, D, H, W) and (M, C / groups, kD, kH, kW).
-    """
-    where = (stride, padding, dilation, groups)
-    return _conv(3, x, weight, bias, where, scale, zero_point, machine, relu=False)
-
-
-def conv3d_relu(
-    x: QTensor,
-    weight: QTensor,
-    bias: npt.ArrayLike | None,
-    stride: Lengths,
-    padding: Lengths,
-    dilation: Lengths,
-    groups: int,
-    scale: float,
-    zero_point: int,
-    *,
-    machine: Machine | None = None,
-) -> QTensor:
-    """``conv3d``, with negative results made 0: torch.ops.quantized.conv3d_relu (Chapter 7).
-
-    Args, returns, raises: as ``conv3d``.
-    """
-    where = (stride, padding, dilation, groups)
-    return _conv(3, x, weight, bias, where, scale, zero_point, machine, relu=True)
-
-
 def _conv(
     n: int,
     x: QTensor,
@@ -275,6 +171,82 @@ def _conv(
             addend = channels_to_last(accum.int_repr())[piece], accum.q_scale(), accum.q_zero_point()
             codes[piece] = step(sums, *parameters, relu=relu, accum=addend)
     return QTensor.of_new(channels_to_first(codes), scale, zero_point, "quint8")
+
+
+def _alike(signature: F, name: str, n: int, doc: str, *, relu: bool) -> F:
+    """Another function of ``conv2d``'s arguments, in n dimensions."""
+
+    def function(
+        x: QTensor,
+        weight: QTensor,
+        bias: npt.ArrayLike | None,
+        stride: Lengths,
+        padding: Lengths,
+        dilation: Lengths,
+        groups: int,
+        scale: float,
+        zero_point: int,
+        *,
+        machine: Machine | None = None,
+    ) -> QTensor:
+        where = (stride, padding, dilation, groups)
+        return _conv(n, x, weight, bias, where, scale, zero_point, machine, relu=relu)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return cast(F, function)
+
+
+conv2d_relu = _alike(
+    conv2d,
+    "conv2d_relu",
+    2,
+    """``conv2d``, with negative results made 0: torch.ops.quantized.conv2d_relu (Chapter 7).
+
+    Args, returns, raises: as ``conv2d``.
+    """,
+    relu=True,
+)
+conv1d = _alike(
+    conv2d,
+    "conv1d",
+    1,
+    """``conv2d`` in one dimension: torch.ops.quantized.conv1d (Chapter 7).
+
+    Args, returns, raises: as ``conv2d``, with x and weight of shape (N, C, L) and (M, C / groups, kL).
+    """,
+    relu=False,
+)
+conv1d_relu = _alike(
+    conv2d,
+    "conv1d_relu",
+    1,
+    """``conv1d``, with negative results made 0: torch.ops.quantized.conv1d_relu (Chapter 7).
+
+    Args, returns, raises: as ``conv1d``.
+    """,
+    relu=True,
+)
+conv3d = _alike(
+    conv2d,
+    "conv3d",
+    3,
+    """``conv2d`` in three dimensions: torch.ops.quantized.conv3d (Chapter 7).
+
+    Args, returns, raises: as ``conv2d``, with x and weight of shape (N, C, D, H, W) and (M, C / groups, kD, kH, kW).
+    """,
+    relu=False,
+)
+conv3d_relu = _alike(
+    conv2d,
+    "conv3d_relu",
+    3,
+    """``conv3d``, with negative results made 0: torch.ops.quantized.conv3d_relu (Chapter 7).
+
+    Args, returns, raises: as ``conv3d``.
+    """,
+    relu=True,
+)
 
 
 def _kernel(weight: QTensor, machine: Machine, g: Geometry, images: int) -> Kernel:

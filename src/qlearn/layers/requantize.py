@@ -137,17 +137,52 @@ def qnnpack(
         return _round_then_add((to_int32(acc) + b).astype(np.float32) * multiplier, zero_point, relu=relu)
 
 
-def onednn_vnni(
-    acc: Sums,
-    bias: Floats,
-    x_scale: float,
-    w_scale: Scales,
-    scale: float,
-    zero_point: int,
-    *,
-    relu: bool,
-    accum: Accum | None = None,
-) -> Codes:
+def _onednn(
+    name: str, doc: str, *, together: bool, divided: bool = False, nan: int = 0, reference: bool = False
+) -> Step:
+    """One of oneDNN 3's orders of steps, as a function of that name.
+
+    Args:
+        together: acc * (R(x_scale) * w_scale), the scales multiplied first; else acc * R(x_scale) * w_scale.
+        divided: y / R(scale); else y * (1 / R(scale)).
+        nan: the code of NaN, which only a bias brings in; with relu and 255 it is zero_point.
+        reference: whether accum is added in two roundings, and relu multiplies what is not positive by 0.
+    """
+
+    def step(
+        acc: Sums,
+        bias: Floats,
+        x_scale: float,
+        w_scale: Scales,
+        scale: float,
+        zero_point: int,
+        *,
+        relu: bool,
+        accum: Accum | None = None,
+    ) -> Codes:
+        with _quiet():
+            w = w_scale.astype(np.float32)
+            if together:
+                y = _float32(acc) * (_twice_inverted(x_scale) * w)
+            else:
+                y = _float32(acc) * _twice_inverted(x_scale)
+                y *= w
+            y += bias
+            y = _add(y, accum, fused=not reference)
+            y = (_relu_of_reference if reference else _relu)(y, relu)
+            if divided:
+                y /= _twice_inverted(scale)
+            else:
+                y *= reciprocal(_twice_inverted(scale))
+            return _add_then_round(y, zero_point, nan=nan, positive=relu)
+
+    step.__name__ = step.__qualname__ = name
+    step.__doc__ = doc
+    return step
+
+
+onednn_vnni = _onednn(
+    "onednn_vnni",
     """oneDNN's kernels for AVX-512: real numbers first, then their quantization (Chapter 6).
 
     PyTorch inverts each scale twice on the way: R(s) = 1 / float32(1 / s), the inner division in float64.
@@ -159,33 +194,63 @@ def onednn_vnni(
     Args, returns: as ``fbgemm``; w_scale as oneDNN has it: float32 of the weight's in a convolution,
     ``onednn_linear_scale`` of it in a linear layer. accum, of another tensor: codes of acc's shape, scale, zero point;
     its real numbers are added to y.
-    """
-    with _quiet():
-        y = _float32(acc) * _twice_inverted(x_scale)
-        y *= w_scale.astype(np.float32)
-        y += bias
-        y = _add(y, accum)
-        y = _relu(y, relu)
-        y *= reciprocal(_twice_inverted(scale))
-        return _add_then_round(y, zero_point, nan=255, positive=relu)
+    """,
+    together=False,
+    nan=255,
+)
 
-
-def onednn_divided(
-    acc: Sums, bias: Floats, x_scale: float, w_scale: Scales, scale: float, zero_point: int, *, relu: bool
-) -> Codes:
+onednn_divided = _onednn(
+    "onednn_divided",
     """oneDNN 3.13's linear layer on AVX-512, since PyTorch 2.15: ``onednn_vnni``, but y / R(scale) (Chapter 8).
 
     Source: oneDNN ``jit_brgemm_kernel.cpp``.
 
     Args, returns: as ``onednn_vnni``.
-    """
-    with _quiet():
-        y = _float32(acc) * _twice_inverted(x_scale)
-        y *= w_scale.astype(np.float32)
-        y += bias
-        y = _relu(y, relu)
-        y /= _twice_inverted(scale)
-        return _add_then_round(y, zero_point, nan=255, positive=relu)
+    """,
+    together=False,
+    divided=True,
+    nan=255,
+)
+
+onednn_gemm = _onednn(
+    "onednn_gemm",
+    """oneDNN's kernel that multiplies matrices, and most for AMX: ``onednn_vnni`` with ``onednn_avx2``'s y (Chapter 7).
+
+    Source: oneDNN ``jit_gemm_x8s8s32x_convolution_utils.cpp``, ``jit_brgemm_amx_uker.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """,
+    together=True,
+    nan=255,
+)
+
+onednn_avx2 = _onednn(
+    "onednn_avx2",
+    """oneDNN's kernels for AVX2: ``onednn_vnni`` with y = acc * (R(x_scale) * w_scale) + bias (Chapter 6).
+
+    Source: oneDNN ``scale_utils.cpp`` precompute_scales, ``jit_uni_x8s8s32x_convolution.cpp``,
+    ``gemm_x8s8s32x_matmul.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """,
+    together=True,
+)
+
+onednn_reference = _onednn(
+    "onednn_reference",
+    """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
+
+    The real numbers of accum are added in two roundings. Its relu multiplies what is not positive by 0, so that -inf
+    becomes NaN, and NaN 0.
+
+    Source: oneDNN ``ref_convolution_int8.cpp``.
+
+    Args, returns: as ``onednn_vnni``.
+    """,
+    together=False,
+    divided=True,
+    reference=True,
+)
 
 
 def onednn_2(
@@ -223,88 +288,6 @@ def onednn_2(
         return _add_then_round(y, zero_point)
 
 
-def onednn_gemm(
-    acc: Sums,
-    bias: Floats,
-    x_scale: float,
-    w_scale: Scales,
-    scale: float,
-    zero_point: int,
-    *,
-    relu: bool,
-    accum: Accum | None = None,
-) -> Codes:
-    """oneDNN's kernel that multiplies matrices, on AVX-512: ``onednn_vnni`` with the y of ``onednn_avx2`` (Chapter 7).
-
-    Source: oneDNN ``jit_gemm_x8s8s32x_convolution_utils.cpp``.
-
-    Args, returns: as ``onednn_vnni``.
-    """
-    with _quiet():
-        y = _float32(acc) * (_twice_inverted(x_scale) * w_scale.astype(np.float32))
-        y += bias
-        y = _add(y, accum)
-        y = _relu(y, relu)
-        y *= reciprocal(_twice_inverted(scale))
-        return _add_then_round(y, zero_point, nan=255, positive=relu)
-
-
-def onednn_avx2(
-    acc: Sums,
-    bias: Floats,
-    x_scale: float,
-    w_scale: Scales,
-    scale: float,
-    zero_point: int,
-    *,
-    relu: bool,
-    accum: Accum | None = None,
-) -> Codes:
-    """oneDNN's kernels for AVX2: ``onednn_vnni`` with y = acc * (R(x_scale) * w_scale) + bias (Chapter 6).
-
-    Source: oneDNN ``scale_utils.cpp`` precompute_scales, ``jit_uni_x8s8s32x_convolution.cpp``,
-    ``gemm_x8s8s32x_matmul.cpp``.
-
-    Args, returns: as ``onednn_vnni``.
-    """
-    with _quiet():
-        y = _float32(acc) * (_twice_inverted(x_scale) * w_scale.astype(np.float32))
-        y += bias
-        y = _add(y, accum)
-        y = _relu(y, relu)
-        y *= reciprocal(_twice_inverted(scale))
-        return _add_then_round(y, zero_point)
-
-
-def onednn_reference(
-    acc: Sums,
-    bias: Floats,
-    x_scale: float,
-    w_scale: Scales,
-    scale: float,
-    zero_point: int,
-    *,
-    relu: bool,
-    accum: Accum | None = None,
-) -> Codes:
-    """oneDNN without a kernel for the shape: ``onednn_vnni``, but y is divided by R(scale) (Chapter 7).
-
-    The real numbers of accum are added in two roundings. Its relu multiplies what is not positive by 0, so that -inf
-    becomes NaN, and NaN 0.
-
-    Source: oneDNN ``ref_convolution_int8.cpp``.
-
-    Args, returns: as ``onednn_vnni``.
-    """
-    with _quiet():
-        y = _float32(acc) * _twice_inverted(x_scale)
-        y *= w_scale.astype(np.float32)
-        y += bias
-        y = _add(y, accum, fused=False)
-        y = np.where(y > 0, y, y * np.float32(0)) if relu else y
-        return _add_then_round(y / _twice_inverted(scale), zero_point)
-
-
 def onednn_linear_scale(w_scale: Scales) -> Floats:
     """The weight's scale as oneDNN has it in a linear layer, inverted twice (Chapter 6).
 
@@ -337,6 +320,11 @@ def _float32(acc: Sums) -> Floats:
 def _relu(y: Floats, relu: bool) -> Floats:
     """max(y, 0) as the instruction maxps has it: NaN gives 0."""
     return np.fmax(y, _row(0, y.shape[-1]), out=y) if relu else y
+
+
+def _relu_of_reference(y: Floats, relu: bool) -> Floats:
+    """y, multiplied by 0 where it is not positive: -inf gives NaN."""
+    return np.where(y > 0, y, y * np.float32(0)) if relu else y
 
 
 @lru_cache
