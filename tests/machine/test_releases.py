@@ -94,3 +94,18 @@ def test_kernels_for_avx512_of_old() -> None:
     with pytest.raises(NotImplementedError, match=r"operator of release 2\.0"):
         old.check_bodies()
     assert releases.AVX512_BODIES in HISTORY
+
+
+def test_sums_whose_shift_32_bits_do_not_hold() -> None:
+    """Scales thousands of times the inputs': what 2.7.1 gave for them, the sign of the sum; 2.5 refused them."""
+    a = QTensor(np.array([-128, -50, 0, 48, 49, 50, 60, 127], np.int8), 0.00010680677792824303, 49, "qint8")
+    b = QTensor(np.array([92, 91, 93, 92, 92, 92, -128, 127], np.int8), 0.0004368023096843386, 92, "qint8")
+    for scale, codes in (
+        (7.175514631910911, [-29, -29, -29, -29, -28, -28, -29, -28]),
+        (0.9, [-28, -28, -28, -28, -29, -29, -28, -29]),
+        (0.5, [-28] * 8),
+    ):
+        sums = qlearn.add(a, b, scale, -28, machine=Machine("qnnpack", "AVX2", 1, release="2.7"))
+        assert sums.int_repr().tolist() == codes
+    with pytest.raises(ValueError, match=r"must be in \[2\*\*-10, 2\*\*8\)"):
+        qlearn.add(a, b, 0.9, -28, machine=Machine("qnnpack", "AVX2", 1, release="2.5"))

@@ -36,8 +36,9 @@ def sum_of(a: QTensor, b: QTensor, scale: float, zero_point: int, machine: Machi
 
     With the ratios r = float32(input's scale) / float32(scale) in float32, shift = 20 minus the exponent of the larger,
     and multipliers rint(r * 2**shift): (ma * (qa - za) + mb * (qb - zb) + 2**(shift - 1)) >> shift, plus zero_point,
-    clamped; with relu at zero_point. Source: ``BinaryOps.cpp`` xnnp_add; XNNPACK ``microparams-init.c``
-    xnn_init_qs8_add_minmax_params, ``qs8-vadd``.
+    clamped; with relu at zero_point. A graph is not asked for its scales: from a shift of 32 on the sum wraps in int32,
+    its sign alone is left, and the half is 2**((shift - 1) % 32). Source: ``BinaryOps.cpp`` xnnp_add; XNNPACK
+    ``microparams-init.c`` xnn_init_qs8_add_minmax_params, ``qs8-vadd``.
 
     Raises:
         ValueError: inputs without dimensions; scales too far apart.
@@ -58,7 +59,8 @@ def sum_of(a: QTensor, b: QTensor, scale: float, zero_point: int, machine: Machi
         raise NotImplementedError(f"scale must not be so small that an input's is {ratios.max()} times as large")
     ma, mb = np.rint(np.ldexp(ratios, shift)).astype(np.int64).tolist()
     total = ma * (x.astype(np.int64) - a.q_zero_point()) + mb * (y.astype(np.int64) - b.q_zero_point())
-    codes = ((total + (1 << (shift - 1))) >> shift) + zero_point
+    total = (total + (1 << (shift - 1) % 32)).astype(np.int32)
+    codes = (total >> min(shift, 31)).astype(np.int64) + zero_point
     return _new(codes, a, scale, zero_point, relu)
 
 
