@@ -18,6 +18,7 @@ from qlearn.machine.layout import has_strides, laid_out
 from qlearn.machine.machine import Machine
 from qlearn.network.mistakes import Explanation, explain, explains
 from qlearn.network.step import Step
+from qlearn.network.torch_values import torch_values
 
 __all__ = ["Comparison", "Difference", "Row", "compare"]
 
@@ -154,9 +155,7 @@ def compare(net: Steps, other: Any, x: Sequence[Any], machine: Machine) -> Compa
             net[unknown[0]]  # KeyError, with the names there are
         theirs, whose = dict(other), "the arrays given"
     else:
-        from qlearn.network import trace
-
-        theirs, whose = trace.values(other, net.steps, x)
+        theirs, whose = torch_values(other, net.steps, x)
     return _Walk(net, theirs, machine).compare(x, whose)
 
 

@@ -21,13 +21,13 @@ import numpy.typing as npt
 from qlearn.codes.affine import QTensor
 from qlearn.machine.layout import laid_out
 from qlearn.machine.machine import Machine
+from qlearn.network.comparison import Comparison, compare
 from qlearn.network.operators import OPERATORS
 from qlearn.network.step import Ref, Step, Value, in_brief, names_in, resolved
+from qlearn.network.trace import trace
 
 if TYPE_CHECKING:
     import torch
-
-    from qlearn.network.comparison import Comparison
 
 __all__ = ["Network", "Progress"]
 
@@ -87,10 +87,9 @@ class Network:
             TypeError: the model is not converted, or is not a module that can be traced; says what to do.
             ValueError: the model runs its layers in an order that depends on the data.
         """
-        from qlearn.network import trace
-
-        steps, inputs, output = trace.program(model)
-        return cls(steps, inputs, output, Machine.from_torch() if machine is None else machine)
+        found = trace(model)
+        machine = Machine.from_torch() if machine is None else machine
+        return cls(found.steps, found.inputs, found.output, machine)
 
     def __call__(
         self, *x: Any, machine: Machine | None = None, progress: bool | Callable[[Progress], object] = False
@@ -171,9 +170,7 @@ class Network:
         Raises:
             KeyError, ValueError: an array's name is no layer's, its shape is another, or the model is another one.
         """
-        from qlearn.network import comparison
-
-        return comparison.compare(self, other, x, self.machine if machine is None else Machine.of(machine))
+        return compare(self, other, x, self.machine if machine is None else Machine.of(machine))
 
     def __getitem__(self, name: str) -> Step:
         """The step of a name."""
