@@ -64,6 +64,10 @@ def draw(rng: np.random.Generator, op: str) -> tuple[Step, list[Any]]:
     return step, [x]
 
 
+def right_codes(step: Step, inputs: list[Any], machine: Machine) -> np.ndarray:
+    return step.compute(dict(zip(step.inputs, inputs, strict=True)), machine).int_repr()
+
+
 OPS = ("quantize", "add", "add_relu", "mul", "mul_relu", "linear", "linear_relu", "conv2d", "conv2d_relu")
 
 
@@ -75,7 +79,7 @@ def test_without_a_mistake(op: str, rng: np.random.Generator) -> None:
             machine = Machine(engine, capability, 1, vnni=vnni)
             for _ in range(2):
                 step, inputs = draw(rng, op)
-                right = step.compute(dict(zip(step.inputs, inputs, strict=True)), machine).int_repr()
+                right = right_codes(step, inputs, machine)
                 found = flawed.of(step, inputs, machine)
                 assert found is not None
                 assert np.array_equal(found[0](flawed.Arithmetic()), right), (machine, step)
@@ -102,6 +106,11 @@ def along(step: Step, values: Any) -> Any:
     """One number for each output channel, to broadcast with sums."""
     shape = (-1,) if step.op.startswith("linear") else (-1, 1, 1)
     return np.broadcast_to(np.asarray(values), step.weight.shape[:1]).reshape(shape)
+
+
+def w_scales(step: Step) -> Any:
+    """float32, along the output channels."""
+    return along(step, step.weight.q_per_channel_scales()).astype(np.float32)
 
 
 def scales(step: Step, x: QTensor) -> tuple[Any, Any, float, int]:
@@ -133,9 +142,9 @@ def float32(step: Step, x: QTensor, engine: str) -> np.ndarray:
     f = np.float32
     if engine == "qnnpack":
         whole = np.rint(bias.astype(f) * (f(1) / t.astype(f)))
-        sw = along(step, step.weight.q_per_channel_scales()).astype(f)
+        sw = w_scales(step)
         return (sums(step, x) + whole).astype(f) * ((sw * f(x.q_scale())) * (f(1) / f(so)))
-    sw = along(step, step.weight.q_per_channel_scales()).astype(f)
+    sw = w_scales(step)
     return (sums(step, x).astype(f) + bias.astype(f) / (f(x.q_scale()) * sw)) * ((f(x.q_scale()) * sw) / f(so))
 
 
@@ -156,7 +165,7 @@ def divided(step: Step, x: QTensor, engine: str) -> np.ndarray:
     """qnnpack: (w_scale * x_scale) / scale, where the kernel multiplies by 1 / scale."""
     t, bias, so, zo = scales(step, x)
     f = np.float32
-    sw = along(step, step.weight.q_per_channel_scales()).astype(f)
+    sw = w_scales(step)
     whole = np.rint(bias.astype(f) * (f(1) / t.astype(f)))
     return clamp(np.rint((sums(step, x) + whole).astype(f) * ((sw * f(x.q_scale())) / f(so))) + zo)
 
@@ -165,7 +174,7 @@ def whole_bias(step: Step, x: QTensor, engine: str) -> np.ndarray:
     """fbgemm with the bias of ONNX: int32, in steps of x_scale * w_scale."""
     _, bias, so, zo = scales(step, x)
     f = np.float32
-    sw = along(step, step.weight.q_per_channel_scales()).astype(f)
+    sw = w_scales(step)
     product = f(x.q_scale()) * sw
     return clamp(np.rint((sums(step, x) + np.rint(bias / product)).astype(f) * (product / f(so))) + zo)
 
@@ -174,7 +183,7 @@ def real_bias(step: Step, x: QTensor, engine: str) -> np.ndarray:
     """qnnpack with a bias that is not rounded."""
     _, bias, so, zo = scales(step, x)
     f = np.float32
-    sw = along(step, step.weight.q_per_channel_scales()).astype(f)
+    sw = w_scales(step)
     product = sw * f(x.q_scale())
     return clamp(np.rint((sums(step, x).astype(f) + bias.astype(f) / product) * (product * (f(1) / f(so)))) + zo)
 
@@ -202,7 +211,7 @@ def gemmlowp(step: Step, x: QTensor, engine: str) -> np.ndarray:
 def padded_with_0(step: Step, x: QTensor, engine: str) -> np.ndarray:
     _, bias, so, zo = scales(step, x)
     f = np.float32
-    sw = along(step, step.weight.q_per_channel_scales()).astype(f)
+    sw = w_scales(step)
     product = f(x.q_scale()) * sw
     acc = sums(step, x, fill=0).astype(f)
     return clamp(np.rint((acc + bias.astype(f) / product) * (product / f(so))) + zo)
@@ -234,7 +243,7 @@ def first_difference(draw: Callable[[np.random.Generator], Any], made: Callable[
     for _ in range(TRIES):
         step, inputs = draw(rng)
         theirs = made(step, *inputs)
-        if not np.array_equal(theirs, step.compute(dict(zip(step.inputs, inputs, strict=True)), machine).int_repr()):
+        if not np.array_equal(theirs, right_codes(step, inputs, machine)):
             return step, inputs, theirs
     raise AssertionError("the mistake changed nothing")
 
@@ -337,7 +346,7 @@ def test_each_is_found_again(release: str, rest: set[str]) -> None:
     left = set(MISTAKES) - {"scales inverted once"} - rest
     for i in range(30 * len(OPS)):
         step, inputs = draw(rng, OPS[i % len(OPS)])
-        right = step.compute(dict(zip(step.inputs, inputs, strict=True)), machine).int_repr()
+        right = right_codes(step, inputs, machine)
         for name in MISTAKES if i < 2 * len(OPS) else sorted(left):
             try:
                 theirs = with_mistake(step, inputs, name, machine)
@@ -368,7 +377,7 @@ def test_an_unknown_one() -> None:
     machine, rng = Machine.default(), np.random.default_rng(3)
     for op in OPS:
         step, inputs = draw(rng, op)
-        theirs = step.compute(dict(zip(step.inputs, inputs, strict=True)), machine).int_repr().astype(np.int64)
+        theirs = right_codes(step, inputs, machine).astype(np.int64)
         theirs.flat[5] += 1 if theirs.flat[5] < 200 else -1
         assert explain(step, inputs, theirs, machine) == ()
         assert explain(step, inputs, rng.integers(0, 256, theirs.shape), machine) == ()
@@ -417,7 +426,7 @@ def test_other_layers(op: str) -> None:
     """Right numbers are not explained; a cut and ties away from zero are named where they change an integer."""
     step, inputs = other_layers()[op]
     for machine in (Machine("fbgemm", "AVX512", 2), Machine("qnnpack", "AVX2", 1), Machine("x86", "DEFAULT", 1)):
-        right = step.compute(dict(zip(step.inputs, inputs, strict=True)), machine).int_repr()
+        right = right_codes(step, inputs, machine)
         assert explain(step, inputs, right, machine) == ()
         for name in ("truncation", "half away from zero", "float64"):
             theirs = with_mistake(step, inputs, name, machine)

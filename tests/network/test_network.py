@@ -58,6 +58,13 @@ def counted(elements: int, differing: int) -> None:
     DIFFERING["network"] += differing
 
 
+def all_equal(found: tuple[int, int, Any], least: int, *what: object) -> None:
+    """Of a network that was compared: so many elements or more, none that differs, nothing noted."""
+    compared, differing, notes = found
+    counted(compared, differing)
+    assert compared > least and differing == 0 and not notes, (*what, found)
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize(("name", "how"), [*((name, "quantize") for name in SMALL), ("resnet18", "quantize_fx")])
 def test_every_layer(name: str, how: str, asked: Asked) -> None:
@@ -91,9 +98,7 @@ def test_operators(asked: Asked) -> None:
         unread = "of layer layer is not there yet"
         assert "whose weights PyTorch does not hand out" in found["Conv3d"] and found["Conv3d"].endswith(unread)
     for name in set(names) - refused:
-        compared, differing, notes = found[name]
-        counted(compared, differing)
-        assert compared > 500 and differing == 0 and not notes, (name, found[name])
+        all_equal(found[name], 500, name)
 
 
 @pytest.mark.torch
@@ -104,8 +109,7 @@ def test_random_chains(asked: Asked, rng: np.random.Generator) -> None:
         for words, compared, differing, notes in ask(
             capability(asked), network_models.random_chains, seed, 5, **asked._asdict(), threads=threads
         ):
-            counted(compared, differing)
-            assert compared > 500 and differing == 0 and not notes, (seed, words, differing, notes)
+            all_equal((compared, differing, notes), 500, seed, words)
 
 
 @pytest.mark.torch
@@ -118,9 +122,8 @@ def test_several_outputs() -> None:
 def test_by_torch_fx(asked: Asked) -> None:
     """What only its graphs hold: real numbers that are moved, and packed weights."""
     found, operators = ask(capability(asked), network_models.by_torch_fx, **asked._asdict())
-    for compared, differing, notes in found:
-        counted(compared, differing)
-        assert compared > 1000 and differing == 0 and not notes
+    for answer in found:
+        all_equal(answer, 1000)
     assert {"chunk", "item", "conv2d_relu", "linear"} <= set(operators) and operators.count("dequantize") == 3
 
 

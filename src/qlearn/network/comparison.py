@@ -6,7 +6,7 @@ twice, from the network's input on, and from the other's own inputs of that laye
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from qlearn.machine.layout import has_strides, laid_out
 from qlearn.machine.machine import Machine
 from qlearn.network.mistakes import Explanation, explain, explains
 from qlearn.network.step import Step
+from qlearn.network.torch_values import torch_values
 
 __all__ = ["Comparison", "Difference", "Row", "compare"]
 
@@ -154,9 +155,7 @@ def compare(net: Steps, other: Any, x: Sequence[Any], machine: Machine) -> Compa
             net[unknown[0]]  # KeyError, with the names there are
         theirs, whose = dict(other), "the arrays given"
     else:
-        from qlearn.network import trace
-
-        theirs, whose = trace.values(other, net.steps, x)
+        theirs, whose = torch_values(other, net.steps, x)
     return _Walk(net, theirs, machine).compare(x, whose)
 
 
@@ -202,23 +201,28 @@ class _Walk:
         self, step: Step, value: Any, ours: Any, again: Any, given: Mapping[str, Any], before: tuple[str, ...]
     ) -> tuple[Any, bool]:
         """One layer that was given; the value to go on with, and whether it is what ours is."""
-        theirs, note = _as_given(step.name, value, again)
-        everything = note.startswith("other ")  # scale, zero point or dtype
-        arithmetic, all_in_all = (
-            theirs.size if everything else int((~_equal(_numbers(mine), theirs)).sum()) for mine in (again, ours)
-        )
+        theirs, note, incomparable = _as_given(step.name, value, again)
+        if incomparable:
+            arithmetic = all_in_all = theirs.size
+        else:
+            arithmetic, all_in_all = (int((~_equal(_numbers(mine), theirs)).sum()) for mine in (again, ours))
         self.rows.append(Row(step.name, step.op, theirs.size, arithmetic, all_in_all, note))
-        inputs = [given[name] for name in step.inputs]
-        if arithmetic and self.first is None:
-            self.first = _difference(step, again, theirs, before)
-            self.explanations = explain(step, inputs, theirs, self.machine)
-            self.explained = {explanation.name: () for explanation in self.explanations}
-        elif arithmetic:
-            for explanation in self.explanations:
-                if explains(explanation, step, inputs, theirs, self.machine):
-                    self.explained[explanation.name] += (step.name,)
+        if arithmetic:
+            if self.first is None:
+                self.first = _difference(step, again, theirs, before)
+            self.explain(step, [given[name] for name in step.inputs], theirs)
         usable = _like(theirs, value, again)
         return (again if usable is None else usable), not (arithmetic or all_in_all or note)
+
+    def explain(self, step: Step, inputs: Sequence[Any], theirs: Array) -> None:
+        """The mistakes in the first layer that differs; in a later one, which of them are made again."""
+        if self.first and self.first.layer == step.name:
+            self.explanations = explain(step, inputs, theirs, self.machine)
+            self.explained = {explanation.name: () for explanation in self.explanations}
+            return
+        for explanation in self.explanations:
+            if explains(explanation, step, inputs, theirs, self.machine):
+                self.explained[explanation.name] += (step.name,)
 
 
 def _is_numbers(value: Any) -> bool:
@@ -234,22 +238,34 @@ def _equal(ours: Array, theirs: Array) -> npt.NDArray[np.bool_]:
     return np.asarray((ours == theirs) | ((ours != ours) & (theirs != theirs)))
 
 
-def _as_given(name: str, value: Any, ours: Any) -> tuple[Array, str]:
-    """Somebody's numbers for a layer, and in words what else is not as ours."""
-    note = ""
-    if isinstance(value, QTensor) and isinstance(ours, QTensor):
-        for what in ("dtype", "q_scale", "q_zero_point"):
-            mine, other = (getattr(t, what) if what == "dtype" else getattr(t, what)() for t in (ours, value))
-            if mine != other:
-                return _checked(name, value.int_repr(), ours), f"other {what.removeprefix('q_')}: {other}, not {mine}"
-        if not has_strides(value.int_repr(), ours.strides):
-            note = f"strides {value.strides}, not {ours.strides}"
+class _Given(NamedTuple):
+    """Somebody's numbers for a layer."""
+
+    numbers: Array
+    note: str = ""
+    """In words what else is not as ours."""
+    incomparable: bool = False
+    """Whether equal codes stand for other real numbers."""
+
+
+PARAMS: dict[str, Callable[[QTensor], Any]] = {
+    "dtype": lambda q: q.dtype,
+    "scale": lambda q: q.q_scale(),
+    "zero_point": lambda q: q.q_zero_point(),
+}
+
+
+def _as_given(name: str, value: Any, ours: Any) -> _Given:
     theirs = _checked(name, _numbers(value), ours)
-    if isinstance(ours, QTensor) and theirs.dtype.kind == "f":
-        whole = np.rint(theirs)
-        if not (whole == theirs).all():
-            raise ValueError(f"{name} must be integer codes, got {theirs.dtype} numbers that are not whole")
-    return theirs, note
+    if isinstance(value, QTensor) and isinstance(ours, QTensor):
+        for what, of in PARAMS.items():
+            if of(value) != of(ours):
+                return _Given(theirs, f"other {what}: {of(value)}, not {of(ours)}", incomparable=True)
+        if not has_strides(theirs, ours.strides):
+            return _Given(theirs, f"strides {value.strides}, not {ours.strides}")
+    if isinstance(ours, QTensor) and theirs.dtype.kind == "f" and not (np.rint(theirs) == theirs).all():
+        raise ValueError(f"{name} must be integer codes, got {theirs.dtype} numbers that are not whole")
+    return _Given(theirs)
 
 
 def _checked(name: str, theirs: Array, ours: Any) -> Array:

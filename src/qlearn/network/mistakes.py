@@ -20,7 +20,7 @@ from qlearn.machine.layout import dense_strides, laid_out
 from qlearn.machine.machine import CAPABILITIES, ENGINES, Machine
 from qlearn.machine.releases import HISTORY, RELEASES
 from qlearn.network import flawed
-from qlearn.network.flawed import Arithmetic
+from qlearn.network.arithmetic import Arithmetic
 
 if TYPE_CHECKING:
     from qlearn.network.step import Step
@@ -105,7 +105,7 @@ def explain(step: Step, inputs: Sequence[Any], theirs: Array, machine: Machine) 
         theirs: somebody's result, of the right result's shape.
         machine: whose arithmetic is right.
     """
-    right = _numbers(step.compute(dict(zip(step.inputs, inputs, strict=True)), machine))
+    right = _computed(step, inputs, machine)
     singles = [*_arithmetics(step, inputs, machine, 1), *_machines(step, inputs, machine)]
     for possible in (singles, _arithmetics(step, inputs, machine, 2)):
         found = dict.fromkeys(mistakes for mistakes, make in possible if _same(make, right, theirs))
@@ -116,7 +116,7 @@ def explain(step: Step, inputs: Sequence[Any], theirs: Array, machine: Machine) 
 
 def explains(explanation: Explanation, step: Step, inputs: Sequence[Any], theirs: Array, machine: Machine) -> bool:
     """Whether the same mistakes give somebody's numbers in another step, too."""
-    right = _numbers(step.compute(dict(zip(step.inputs, inputs, strict=True)), machine))
+    right = _computed(step, inputs, machine)
     made = [*_arithmetics(step, inputs, machine, len(explanation.mistakes))]
     made += _machines(step, inputs, machine) if len(explanation.mistakes) == 1 else []
     return any(_same(make, right, theirs) for mistakes, make in made if mistakes == explanation.mistakes)
@@ -144,7 +144,9 @@ def _same(make: Make, right: Array, theirs: Array) -> bool:
     return np.array_equal(made, theirs, equal_nan=made.dtype.kind == "f") and not np.array_equal(made, right)
 
 
-def _numbers(value: Any) -> Array:
+def _computed(step: Step, inputs: Sequence[Any], machine: Machine) -> Array:
+    """The step's numbers: codes, or real ones."""
+    value = step.compute(dict(zip(step.inputs, inputs, strict=True)), machine)
     return value.int_repr() if isinstance(value, QTensor) else np.asarray(value)
 
 
@@ -167,59 +169,74 @@ def _arithmetics(step: Step, inputs: Sequence[Any], machine: Machine, many: int)
                 yield mistakes, partial(compute, replace(Arithmetic(), **changes))
 
 
+ELEMENTWISE = ("add", "add_relu", "mul", "mul_relu", "hardswish", "hardsigmoid", "leaky_relu", "sigmoid", "tanh", "elu")
+"""Operators whose kernels have a vector body and a scalar tail."""
+
+
 def _machines(step: Step, inputs: Sequence[Any], machine: Machine) -> Iterator[Made]:
     """The right arithmetic of another machine, or of another path of the same kernel."""
-
-    def run(other: Machine, *changed: Any) -> Make:
-        values = dict(zip(step.inputs, changed or inputs, strict=True))
-        return lambda: _numbers(step.compute(values, other))
-
-    def on(mistake: Mistake, other: Machine, *changed: Any) -> Iterator[Made]:
-        try:
-            make = run(other, *changed)()
-        except (ValueError, NotImplementedError):  # the other machine refuses this layer
-            return
-        yield (mistake,), lambda: make
-
     for engine in ENGINES:
         if engine != machine.engine:
             words = f"the arithmetic of the engine {engine}, where {machine.engine} runs"
-            yield from on(Mistake(f"engine {engine}", words), replace(machine, engine=engine))
+            yield from _on(Mistake(f"engine {engine}", words), step, inputs, replace(machine, engine=engine))
     for capability in CAPABILITIES:
         if capability != machine.capability:
             words = f"the kernels for {capability}, where those for {machine.capability} run"
-            yield from on(Mistake(f"capability {capability}", words), replace(machine, capability=capability))
+            mistake = Mistake(f"capability {capability}", words)
+            yield from _on(mistake, step, inputs, replace(machine, capability=capability))
+    yield from _releases(step, inputs, machine)
+    if machine.threads > 1:
+        words = f"one thread, where {machine.threads} cut the tensor, each with a tail of its own"
+        yield from _on(Mistake("one thread", words), step, inputs, replace(machine, threads=1))
+    if all(isinstance(x, QTensor) for x in inputs):
+        yield from _bodies_and_tails(step, inputs, machine)
+        yield from _memory_orders(step, inputs, machine)
+
+
+def _on(mistake: Mistake, step: Step, inputs: Sequence[Any], machine: Machine) -> Iterator[Made]:
+    """The step's numbers there; none where it is refused."""
+    try:
+        numbers = _computed(step, inputs, machine)
+    except (ValueError, NotImplementedError):
+        return
+    yield (mistake,), lambda: numbers
+
+
+def _releases(step: Step, inputs: Sequence[Any], machine: Machine) -> Iterator[Made]:
+    """Releases whose numbers are those of no newer one."""
     seen: list[Array] = []
     for release in _others(machine.release):
         words = f"the arithmetic of PyTorch {release}, where that of {machine.release} is meant"
-        for made, make in on(Mistake(f"release {release}", words), replace(machine, release=release)):
-            if not any(np.array_equal(make(), other) for other in seen):
+        other = replace(machine, release=release)
+        for mistakes, make in _on(Mistake(f"release {release}", words), step, inputs, other):
+            if not any(np.array_equal(make(), numbers) for numbers in seen):
                 seen.append(make())
-                yield made, make
-    if machine.threads > 1:
-        words = f"one thread, where {machine.threads} cut the tensor, each with a tail of its own"
-        yield from on(Mistake("one thread", words), replace(machine, threads=1))
-    if not all(isinstance(x, QTensor) for x in inputs):
+                yield mistakes, make
+
+
+def _bodies_and_tails(step: Step, inputs: Sequence[QTensor], machine: Machine) -> Iterator[Made]:
+    """One of the two formulas of an elementwise kernel for all elements."""
+    if len({x.shape for x in inputs}) != 1 or step.op not in ELEMENTWISE:
         return
-    if len({x.shape for x in inputs}) == 1 and step.op in ELEMENTWISE:
-        spread = [_spread(x) for x in inputs]
-        words = "the formula of the scalar tail everywhere, where a vector body computes most elements"
-        yield from on(Mistake("tail for body", words), machine, *spread)
-        padded = [_whole_blocks(x) for x in inputs]
-        alone = replace(machine, threads=1)
-        shape, n = inputs[0].shape, inputs[0].size
+    spread = [_spread(x) for x in inputs]
+    words = "the formula of the scalar tail everywhere, where a vector body computes most elements"
+    yield from _on(Mistake("tail for body", words), step, spread, machine)
+    padded = [_whole_blocks(x) for x in inputs]
+    alone = replace(machine, threads=1)
+    x = inputs[0]
+    words = "the formula of the vector body everywhere, where the last elements of each chunk are a scalar tail"
+    yield (Mistake("body for tail", words),), lambda: _computed(step, padded, alone)[: x.size].reshape(x.shape)
 
-        def body() -> Array:
-            return run(alone, *padded)()[:n].reshape(shape)
 
-        words = "the formula of the vector body everywhere, where the last elements of each chunk are a scalar tail"
-        yield (Mistake("body for tail", words),), body
-    if inputs and all(x.ndim == 4 for x in inputs):
-        for name, last in (("contiguous", False), ("channels_last", True)):
-            other = [_laid_out(x, dense_strides(x.shape, channels_last=last)) for x in inputs]
-            if any(o.strides != x.strides for o, x in zip(other, inputs, strict=True)):
-                words = f"the path of {name} tensors, where these lie otherwise in memory"
-                yield from on(Mistake(f"{name} path", words), machine, *other)
+def _memory_orders(step: Step, inputs: Sequence[QTensor], machine: Machine) -> Iterator[Made]:
+    """The same images in the other order of memory."""
+    if not inputs or any(x.ndim != 4 for x in inputs):
+        return
+    for name, last in (("contiguous", False), ("channels_last", True)):
+        other = [_laid_out(x, dense_strides(x.shape, channels_last=last)) for x in inputs]
+        if any(o.strides != x.strides for o, x in zip(other, inputs, strict=True)):
+            words = f"the path of {name} tensors, where these lie otherwise in memory"
+            yield from _on(Mistake(f"{name} path", words), step, other, machine)
 
 
 def _others(release: str) -> list[str]:
@@ -229,9 +246,6 @@ def _others(release: str) -> list[str]:
         newest[tuple(change.holds(other) for change in HISTORY)] = other
     newest.pop(tuple(change.holds(release) for change in HISTORY))
     return sorted(newest.values(), key=RELEASES.index, reverse=True)
-
-
-ELEMENTWISE = ("add", "add_relu", "mul", "mul_relu", "hardswish", "hardsigmoid", "leaky_relu", "sigmoid", "tanh", "elu")
 
 
 def _laid_out(x: QTensor, strides: Sequence[int]) -> QTensor:

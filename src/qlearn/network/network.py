@@ -7,10 +7,8 @@ the integers of the steps before it, so a network printed is a program that coul
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,17 +19,16 @@ import numpy.typing as npt
 from qlearn.codes.affine import QTensor
 from qlearn.machine.layout import laid_out
 from qlearn.machine.machine import Machine
+from qlearn.network import files
+from qlearn.network.comparison import Comparison, compare
 from qlearn.network.operators import OPERATORS
 from qlearn.network.step import Ref, Step, Value, in_brief, names_in, resolved
+from qlearn.network.trace import trace
 
 if TYPE_CHECKING:
     import torch
 
-    from qlearn.network.comparison import Comparison
-
 __all__ = ["Network", "Progress"]
-
-FORMAT = 1
 
 
 class Progress(NamedTuple):
@@ -87,10 +84,9 @@ class Network:
             TypeError: the model is not converted, or is not a module that can be traced; says what to do.
             ValueError: the model runs its layers in an order that depends on the data.
         """
-        from qlearn.network import trace
-
-        steps, inputs, output = trace.program(model)
-        return cls(steps, inputs, output, Machine.from_torch() if machine is None else machine)
+        found = trace(model)
+        machine = Machine.from_torch() if machine is None else machine
+        return cls(found.steps, found.inputs, found.output, machine)
 
     def __call__(
         self, *x: Any, machine: Machine | None = None, progress: bool | Callable[[Progress], object] = False
@@ -171,9 +167,7 @@ class Network:
         Raises:
             KeyError, ValueError: an array's name is no layer's, its shape is another, or the model is another one.
         """
-        from qlearn.network import comparison
-
-        return comparison.compare(self, other, x, self.machine if machine is None else Machine.of(machine))
+        return compare(self, other, x, self.machine if machine is None else Machine.of(machine))
 
     def __getitem__(self, name: str) -> Step:
         """The step of a name."""
@@ -199,25 +193,7 @@ class Network:
 
     def save(self, path: str | PathLike[str] | io.BufferedIOBase) -> None:
         """Write the network to one .npz file: arrays, and the steps as JSON. No pickle; needs no torch to be read."""
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        machine = asdict(self.machine)
-        steps = [
-            {
-                "name": step.name,
-                "op": step.op,
-                "inputs": step.inputs,
-                "settings": {key: _to_json(v, f"{step.name}/{key}", arrays) for key, v in step.settings.items()},
-            }
-            for step in self.steps
-        ]
-        output = _to_json(self.output, "", arrays)
-        about = {"format": FORMAT, "machine": machine, "inputs": self.inputs, "steps": steps, "output": output}
-        arrays["network"] = np.array(json.dumps(about))
-        if isinstance(path, (str, PathLike)):
-            with open(path, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-        else:
-            np.savez(path, **arrays)  # type: ignore[arg-type]
+        files.save(path, files.Program(self.steps, self.inputs, self.output, self.machine))
 
     @classmethod
     def load(cls, path: str | PathLike[str] | io.BufferedIOBase) -> Network:
@@ -227,22 +203,7 @@ class Network:
             ValueError: it is no such file, or one of a newer qlearn.
             NotImplementedError: a step of it is not there in this qlearn.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "network" not in file:
-                raise ValueError(f"path must be a file that Network.save wrote, got one with {', '.join(file.files)}")
-            about = json.loads(str(file["network"]))
-            if about["format"] > FORMAT:
-                raise ValueError(f"path is of format {about['format']}; this qlearn reads up to format {FORMAT}")
-            steps = [
-                Step(
-                    step["name"],
-                    step["op"],
-                    tuple(step["inputs"]),
-                    {key: _from_json(value, file) for key, value in step["settings"].items()},
-                )
-                for step in about["steps"]
-            ]
-            return cls(steps, about["inputs"], _from_json(about["output"], file), Machine(**about["machine"]))
+        return cls(*files.load(path))
 
     # Running
 
@@ -286,52 +247,3 @@ def replaced(name: str, result: Value, codes: npt.ArrayLike) -> QTensor:
         shape = getattr(result, "shape", "none, as it has no codes")
         raise ValueError(f"given[{name!r}] must have shape {shape}, got {array.shape}")
     return QTensor(laid_out(array, result.strides), result.q_scale(), result.q_zero_point(), result.dtype)
-
-
-def _to_json(value: Any, key: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
-    """A setting as JSON; arrays go to ``arrays``, under key."""
-    if isinstance(value, Ref):
-        return {"ref": value.name}
-    if isinstance(value, QTensor):
-        arrays[key] = np.ascontiguousarray(value.int_repr())
-        if value.qscheme() == "per_tensor_affine":
-            return {"qtensor": key, "dtype": value.dtype, "scale": value.q_scale(), "zero_point": value.q_zero_point()}
-        arrays[f"{key}/scales"] = value.q_per_channel_scales()
-        arrays[f"{key}/zero_points"] = value.q_per_channel_zero_points()
-        return {"qtensor": key, "dtype": value.dtype, "axis": value.q_per_channel_axis()}
-    if isinstance(value, np.ndarray):
-        arrays[key] = value
-        return {"array": key}
-    if isinstance(value, slice):
-        return {"slice": _to_json((value.start, value.stop, value.step), key, arrays)}
-    if value is Ellipsis:
-        return {"ellipsis": True}
-    if isinstance(value, Mapping):
-        return {"dict": {name: _to_json(part, f"{key}/{name}", arrays) for name, part in value.items()}}
-    if isinstance(value, (tuple, list)):
-        return [_to_json(part, f"{key}/{i}", arrays) for i, part in enumerate(value)]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"{key} must be a number, a string, an array or a QTensor to be saved, got {value!r}")
-
-
-def _from_json(value: Any, file: Mapping[str, npt.NDArray[Any]]) -> Any:
-    """The inverse of ``_to_json``; sequences become tuples."""
-    if isinstance(value, list):
-        return tuple(_from_json(part, file) for part in value)
-    if not isinstance(value, dict):
-        return value
-    if "ref" in value:
-        return Ref(value["ref"])
-    if "array" in value:
-        return file[value["array"]]
-    if "slice" in value:
-        return slice(*_from_json(value["slice"], file))
-    if "ellipsis" in value:
-        return Ellipsis
-    if "dict" in value:
-        return {name: _from_json(part, file) for name, part in value["dict"].items()}
-    key = value["qtensor"]
-    if "axis" in value:
-        return QTensor(file[key], file[f"{key}/scales"], file[f"{key}/zero_points"], value["dtype"], axis=value["axis"])
-    return QTensor(file[key], value["scale"], value["zero_point"], value["dtype"])
