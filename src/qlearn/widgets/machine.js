@@ -112,7 +112,7 @@ function render({ model, el }) {
       tails: tailsFor(capabilityAt, channelsAt, sideAt, format, threads),
     };
     const path = place < chunks[chunk].tail ? "body" : "tail";
-    return { channelsAt, sideAt, format, threads, capabilityAt, releaseAt, pairAt, shape, n, last, capability, release, chunks, place, chunk, path, theirs, pair: pairs[pairAt] };
+    return { sideAt, format, threads, shape, n, last, capability, release, chunks, place, chunk, path, theirs, pair: pairs[pairAt] };
   };
   const set = setter(model);
   const goTo = (m) => set("place", clamp(Math.round(m), 0, state().n - 1));

@@ -159,7 +159,7 @@ function render({ model, el }) {
   const words = frame(el, cases.root, html("div", { class: "ql-choices" }, releases.root, schemes.root), root, marks,
     html("div", { class: "ql-controls" }, steps.root));
   const show = oncePerFrame(() => {
-    const { i, scheme, release, torch, low, said, step, at } = state();
+    const { i, release, torch, low, said, step, at } = state();
     redraw();
     steps.update(at);
     for (const one of [cases, schemes, releases]) one.update();
