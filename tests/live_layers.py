@@ -16,6 +16,19 @@ __all__ = ["ENGINES"]
 
 ONEDNN = _cpu.onednn({flag.replace("_", "") for flag in cpu_flags()})
 VNNI = ONEDNN == "VNNI"
+LESSER = ("AVX2", "AVX512")
+"""The CPUs without VNNI that this one can be made to be, if it can."""
+
+each_engine = pytest.mark.parametrize("engine", ENGINES)
+each_width = pytest.mark.parametrize("bits", [7, 8])
+each_lesser_cpu = pytest.mark.parametrize("cpu", LESSER)
+each_cpu = pytest.mark.parametrize("cpu", ["", *LESSER])
+
+
+def cpus(engine: str) -> list[str]:
+    """The values of ``cpu`` with which an engine whose kernels they change can be asked here, "" alone for another."""
+    lesser = LESSER if engine in ("fbgemm", "onednn") else ()
+    return ["", *(cpu for cpu in lesser if not unavailable(cpu))]
 
 
 def torch_answers(layers: list[Layer]) -> list[Any]:
@@ -57,6 +70,16 @@ def same_layers(layers: list[Layer], engine: str, capability: str = "DEFAULT", t
         lengths = zip(ours.strides, strides, codes.shape, strict=True)
         assert not codes.size or all(mine == other or n == 1 for mine, other, n in lengths), (ours.strides, strides)
         assert (ours.q_scale(), ours.q_zero_point(), ours.dtype) == (layer.scale, layer.zero_point, "quint8")
+
+
+def both_refuse(refused: dict[str, list[Layer]], match: str) -> None:
+    """PyTorch refuses each layer on the engine that it stands under, and qlearn with a ValueError that matches."""
+    for engine, layers in refused.items():
+        theirs = ask("DEFAULT", torch_answers, layers, engine=engine)
+        for layer, message in zip(layers, theirs, strict=True):
+            assert isinstance(message, str), layer
+            with pytest.raises(ValueError, match=match):
+                answer(layer, machine_of(engine))
 
 
 def differing(layers: list[Layer], theirs: list[Any], machine: Machine) -> int:

@@ -12,7 +12,7 @@ import live_layers
 import qlearn
 from drawn_layers import KINDS, Layer, answer, draw_conv, sound, with_accum
 from live_layers import ENGINES, differing, machine_of, same_layers
-from oracle import ask, compare, unavailable
+from oracle import ask, compare
 from qlearn import Machine, QTensor
 from qlearn.codes.rounding import fma, reciprocal
 from qlearn.layers import conv, requantize
@@ -32,8 +32,8 @@ def drawn_for(engine: str, bits: int, rng: np.random.Generator, cpu: str = "") -
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("bits", [7, 8])
+@live_layers.each_engine
+@live_layers.each_width
 def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Generator) -> None:
     live_layers.need(engine)
     for threads in (1, 2):
@@ -41,9 +41,9 @@ def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Gene
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("cpu", ["AVX2", "AVX512"])
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("bits", [7, 8])
+@live_layers.each_lesser_cpu
+@live_layers.each_engine
+@live_layers.each_width
 def test_without_vnni(engine: str, bits: int, cpu: str, rng: np.random.Generator) -> None:
     """The kernels that a CPU without VNNI takes, which any CPU can be made to take."""
     live_layers.need(engine, cpu)
@@ -68,7 +68,7 @@ def small_groups(rng: np.random.Generator) -> list[Layer]:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("cpu", ["", "AVX2", "AVX512"])
+@live_layers.each_cpu
 @pytest.mark.parametrize("engine", ["fbgemm", "x86"])
 def test_small_groups(engine: str, cpu: str, rng: np.random.Generator) -> None:
     """Whatever FBGEMM is told to use, all are right, or those that leave its memory are refused."""
@@ -93,7 +93,7 @@ def layer(operator: str = "conv2d", **changes: Any) -> Layer:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("engine", ENGINES)
+@live_layers.each_engine
 def test_extremes(engine: str) -> None:
     """No images, one channel, one pixel, large paddings, kernels, strides, dilations; scales and biases of any size."""
     live_layers.need(engine)
@@ -129,11 +129,10 @@ def test_extremes(engine: str) -> None:
     many = {"x": np.tile(depthwise["x"], (1, 16, 1, 1)), "weight": np.tile(depthwise["weight"], (16, 1, 1, 1))}
     drawn += [layer(**depthwise | many, geometry=(1, 1, 1, 128))]
     drawn += [layer(layout=layout) for layout in ("channels_last", "sliced", "channels_last_sliced")]
-    for cpu in ("", "AVX2", "AVX512") if engine in ("fbgemm", "onednn") else ("",):
-        if not cpu or not unavailable(cpu):
-            allowed = [one for one in drawn if sound(one, machine_of(engine, cpu=cpu))]
-            assert len(allowed) >= len(drawn) - 9
-            same_layers(allowed, engine, cpu=cpu)
+    for cpu in live_layers.cpus(engine):
+        allowed = [one for one in drawn if sound(one, machine_of(engine, cpu=cpu))]
+        assert len(allowed) >= len(drawn) - 9
+        same_layers(allowed, engine, cpu=cpu)
 
 
 @pytest.mark.torch
@@ -145,16 +144,11 @@ def test_both_refuse() -> None:
         "qnnpack": [layer(scale=1e-40), too_small],
         "onednn": [layer(w_zero_point=3), layer(geometry=(0, 1, 1, 1)), layer(geometry=(1, 1, 0, 1))],
     }
-    for engine, drawn in refused.items():
-        theirs = ask("DEFAULT", live_layers.torch_answers, drawn, engine=engine)
-        for one, message in zip(drawn, theirs, strict=True):
-            assert isinstance(message, str), one
-            with pytest.raises(ValueError, match=r"(scale|weight|x|groups|stride|dilation) must"):
-                answer(one, machine_of(engine))
+    live_layers.both_refuse(refused, r"(scale|weight|x|groups|stride|dilation) must")
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("cpu", ["", "AVX2", "AVX512"])
+@live_layers.each_cpu
 def test_conv2d_add(cpu: str, rng: np.random.Generator) -> None:
     """The sum with another tensor before the rounding, on onednn."""
     live_layers.need("onednn", cpu)
@@ -266,7 +260,7 @@ def test_recorded(source: Source) -> None:
     assert len(outputs) > 70
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@live_layers.each_engine
 @pytest.mark.parametrize("vnni", [True, False])
 def test_pairs(engine: str, vnni: bool) -> None:
     """Where 255 * 127 + 255 * 127 is cut to 32,767: two taps of one channel, and two channels of one tap."""

@@ -11,7 +11,7 @@ import live_layers
 import qlearn
 from drawn_layers import Layer, answer, draw_linear
 from live_layers import ENGINES, machine_of, same_layers
-from oracle import ask, compare, unavailable
+from oracle import compare
 from qlearn import Machine, QTensor
 from recorded import Source, each
 from strategies import bad_scales, outside
@@ -40,8 +40,8 @@ def drawn_for(engine: str, bits: int, rng: np.random.Generator, times: int) -> l
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("bits", [7, 8])
+@live_layers.each_engine
+@live_layers.each_width
 def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Generator) -> None:
     live_layers.need(engine)
     for threads in (1, 2):
@@ -49,9 +49,9 @@ def test_as_pytorch(capability: str, engine: str, bits: int, rng: np.random.Gene
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("cpu", ["AVX2", "AVX512"])
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("bits", [7, 8])
+@live_layers.each_lesser_cpu
+@live_layers.each_engine
+@live_layers.each_width
 def test_without_vnni(engine: str, bits: int, cpu: str, rng: np.random.Generator) -> None:
     """The kernels that a CPU without VNNI takes, which any CPU can be made to take."""
     live_layers.need(engine, cpu)
@@ -67,7 +67,7 @@ def layer(**changes: Any) -> Layer:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("engine", ENGINES)
+@live_layers.each_engine
 def test_extremes(engine: str) -> None:
     """Sums beyond 2**24 and beyond int32, products that int32 does not hold, infinite and NaN biases, nothing."""
     live_layers.need(engine)
@@ -91,11 +91,8 @@ def test_extremes(engine: str) -> None:
         drawn += [layer(scale=1e-40), layer(scale=1e38), layer(x_scale=1e-42), layer(x_scale=1e25, w_scale=1e25)]
     if engine == "onednn":
         drawn += [layer(x=np.arange(7, dtype=np.uint8))]
-    same_layers(drawn, engine)
-    if engine in ("fbgemm", "onednn"):
-        for cpu in ("AVX2", "AVX512"):
-            if not unavailable(cpu):
-                same_layers(drawn, engine, cpu=cpu)
+    for cpu in live_layers.cpus(engine):
+        same_layers(drawn, engine, cpu=cpu)
 
 
 @pytest.mark.torch
@@ -106,12 +103,7 @@ def test_both_refuse() -> None:
         "onednn": [layer(w_zero_point=3)],
         "fbgemm": [layer(x=np.arange(7, dtype=np.uint8)), layer(bias=np.zeros(4, np.float32))],
     }
-    for engine, drawn in refused.items():
-        theirs = ask("DEFAULT", live_layers.torch_answers, drawn, engine=engine)
-        for one, message in zip(drawn, theirs, strict=True):
-            assert isinstance(message, str), one
-            with pytest.raises(ValueError, match=r"(scale|weight|x|bias) must"):
-                answer(one, machine_of(engine, "DEFAULT"))
+    live_layers.both_refuse(refused, r"(scale|weight|x|bias) must")
 
 
 @each("linear")
@@ -137,9 +129,7 @@ def test_recorded(source: Source) -> None:
 def test_published_saturation(engine: str) -> None:
     """211 * 71 + 171 * 107 = 33,278 does not fit in 16 bits: without VNNI the sum is 32,767."""
     sums = {}
-    for cpu in ("", "AVX2", "AVX512"):
-        if cpu and unavailable(cpu):
-            continue
+    for cpu in live_layers.cpus(engine):
         one = layer(x=np.array([[211, 171]], np.uint8), weight=np.array([[71, 107]], np.int8), bias=None)
         one = one._replace(x_scale=1.0, x_zero_point=0, w_scale=1.0, scale=511.0 / 2, zero_point=0)  # 130.2 or 128.3
         same_layers([one], engine, cpu=cpu)

@@ -11,7 +11,7 @@ from qlearn.widgets import Grid
 from qlearn.widgets.base import RELEASES, module
 
 SOURCE = module("arithmetic.js", "kit.js", "affine.js").replace("export default", "globalThis.grid =")
-NAMES = """{ DTYPES, RELEASES, clamp, dequantize, fma32, nextafter32, nextafter64, quantize, recordedCode, releaseLike,
+NAMES = """{ DTYPES, RELEASES, clamp, codeAt, dequantize, fma32, nextafter32, nextafter64, quantize, releaseLike,
     rint, unclamped213 }"""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recorders import engines, switched
+from recorders import each_engine, kinds_of_layer, switched
 
 KINDS = ("avx2", "avx512", "without_vnni")
 DEPENDS = ("cpu",)
@@ -40,30 +40,20 @@ def record() -> Arrays:
     import torch
 
     found = inputs()
-    ops = torch.ops.quantized
-    for engine in engines():
-        torch.backends.quantized.engine = engine
+    for engine in each_engine():
         for shape in SHAPES:
             if switched() and (engine, shape) == ("fbgemm", "grouped"):
                 continue  # FBGEMM's kernel for small groups goes by the CPU, whatever it is told
             stride, padding, dilation, groups = found[f"{shape}/geometry"].tolist()
             geometry = [stride] * 2, [padding] * 2, [dilation] * 2, groups
-            bias, codes = torch.from_numpy(found[f"{shape}/bias"]), torch.from_numpy(found[f"{shape}/weight"])
-            each = torch.from_numpy(found[f"{shape}/factors"] * W_SCALE)
-            channel = torch._make_per_channel_quantized_tensor(
-                codes, each, torch.zeros(len(each), dtype=torch.int64), 0
-            )
-            tensor = torch._make_per_tensor_quantized_tensor(codes, W_SCALE, 0)
+            bias, scale = torch.from_numpy(found[f"{shape}/bias"]), float(found[f"{shape}/scale"])
+            weight = found[f"{shape}/weight"], W_SCALE, found[f"{shape}/factors"]
             for bits in (7, 8):
                 real = torch.from_numpy(found[f"{shape}/x/{bits}"])
                 x = torch._make_per_tensor_quantized_tensor(real, X_SCALE, X_ZERO_POINT)
-                for name, w, operator in (
-                    ("tensor", tensor, ops.conv2d),
-                    ("channel", channel, ops.conv2d),
-                    ("relu", channel, ops.conv2d_relu),
-                ):
-                    packed = ops.conv2d_prepack(w, bias, *geometry)
-                    out = operator(x, packed, float(found[f"{shape}/scale"]), ZERO_POINT)
+                for name, w, operator in kinds_of_layer("conv2d", *weight):
+                    packed = torch.ops.quantized.conv2d_prepack(w, bias, *geometry)
+                    out = operator(x, packed, scale, ZERO_POINT)
                     found[f"{engine}/{shape}/{bits}/{name}"] = out.int_repr().numpy()
     return found
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recorders import engines
+from recorders import each_engine, kinds_of_layer
 
 KINDS = ("avx2", "avx512", "without_vnni")
 DEPENDS = ("cpu",)
@@ -36,24 +36,16 @@ def record() -> Arrays:
     import torch
 
     found = inputs()
-    for engine in engines():
-        torch.backends.quantized.engine = engine
+    for engine in each_engine():
         for i, (x_scale, x_zero_point, w_scale, scale, zero_point) in enumerate(PRESETS):
+            bias = torch.from_numpy(found[f"bias/{i}"])
             for bits in (7, 8):
-                x = _tensor(torch, found[f"x/{bits}"], x_scale, x_zero_point)
-                to = float(scale), int(zero_point)
-                bias = torch.from_numpy(found[f"bias/{i}"])
-                ops, weight = torch.ops.quantized, _tensor(torch, found["weight"], w_scale, 0)
-                each = torch.from_numpy(found["factors"] * w_scale)
-                zeros = torch.zeros(OUTPUTS, dtype=torch.int64)
-                channel = torch._make_per_channel_quantized_tensor(torch.from_numpy(found["weight"]), each, zeros, 0)
-                where = f"{engine}/{bits}"
-                for name, w, operator in (
-                    ("tensor", weight, ops.linear),
-                    ("channel", channel, ops.linear),
-                    ("relu", channel, ops.linear_relu),
-                ):
-                    found[f"{where}/{name}/{i}"] = operator(x, ops.linear_prepack(w, bias), *to).int_repr().numpy()
+                real = torch.from_numpy(found[f"x/{bits}"])
+                x = torch._make_per_tensor_quantized_tensor(real, x_scale, x_zero_point)
+                for name, weight, operator in kinds_of_layer("linear", found["weight"], w_scale, found["factors"]):
+                    packed = torch.ops.quantized.linear_prepack(weight, bias)
+                    out = operator(x, packed, scale, zero_point)
+                    found[f"{engine}/{bits}/{name}/{i}"] = out.int_repr().numpy()
     return found
 
 
@@ -68,7 +60,3 @@ def inputs() -> Arrays:
         step = x_scale * w_scale * found["factors"]
         found[f"bias/{i}"] = (rng.integers(-2000, 2000, OUTPUTS) * step).astype(np.float32)
     return found
-
-
-def _tensor(torch: Any, codes: npt.NDArray[Any], scale: float, zero_point: float) -> Any:
-    return torch._make_per_tensor_quantized_tensor(torch.from_numpy(codes), scale, int(zero_point))

@@ -1,17 +1,5 @@
-import { clamp, dequantize, fround, quantize, releaseLike, RELEASES, unclamped, unclamped213 } from "./arithmetic.js";
-import { asker, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, slider, svg } from "./kit.js";
-
-// PyTorch's code for x, read off its recorded thresholds: how many of them x has reached.
-export function recordedCode(thresholds, x) {
-  let low = 0;
-  let high = thresholds.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (thresholds[middle] <= x) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
+import { clamp, codeAt, dequantize, fround, quantize, releaseLike, RELEASES, unclamped, unclamped213 } from "./arithmetic.js";
+import { asker, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, setter, sketch, slider, typed } from "./kit.js";
 
 const STEPS = 2000; // positions of the slider for x
 const REACH = 1.25; // the slider goes this far beyond what the codes can hold
@@ -21,8 +9,7 @@ const codesUnderLens = (width) => clamp(Math.floor(width / 62), 5, 13);
 function render({ model, el }) {
   const scales = model.get("scales");
   const zeroPoints = model.get("zero_points");
-  const raw = model.get("thresholds");
-  const tables = new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
+  const tables = typed(model.get("thresholds"), Float32Array);
   let live = null; // the running PyTorch's answer to the present state
 
   const state = () => {
@@ -36,7 +23,7 @@ function render({ model, el }) {
     return { s, z, x, left, right, code, free: unclamped(x, s, z), back: dequantize(code, s, z), thresholds };
   };
 
-  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const set = setter(model);
   const xSlider = slider({
     label: "value x", steps: STEPS, position: 0, show: () => say(state().x),
     move: (p) => { const { left, right } = state(); set("x", left + (right - left) * (p / STEPS)); },
@@ -59,9 +46,7 @@ function render({ model, el }) {
     const first = clamp(free, -2, 257) - span / 2;
     const lens = (v) => 8 + ((v / s + z - first) / span) * (width - 16);
     const real = (c) => (c - z) * s;
-    const shapes = [];
-    const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
-    const line = (x1, y1, x2, y2, color, more = {}) => add("line", { x1, y1, x2, y2, stroke: `var(--${color})`, ...more });
+    const { shapes, add, line } = sketch();
 
     // overview
     const y = 38;
@@ -130,7 +115,7 @@ function render({ model, el }) {
     xSlider.update(Math.round(((x - left) / (right - left)) * STEPS));
     scaleSlider.update(model.get("scale"));
     zeroSlider.update(model.get("zero_point"));
-    const theirs = recordedCode(thresholds, x);
+    const theirs = codeAt(thresholds, x);
     const theirBack = dequantize(theirs, s, z);
     const rows = [
       ["this page", "ours", code, say(back, 6), say(x - back, 3)],

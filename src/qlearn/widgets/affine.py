@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import traitlets
 
 from qlearn import recordings
-from qlearn.widgets.base import Widget, between, module
+from qlearn.widgets.base import Widget, finite, module, within
 
 
 class Grid(Widget):
@@ -37,16 +36,8 @@ class Grid(Widget):
             **traits,
         )
 
-    @traitlets.validate("scale", "zero_point")
-    def _among_recorded(self, proposal: dict[str, Any]) -> int:
-        choices = getattr(self, f"{proposal['trait'].name}s")
-        return between(proposal, 0, len(choices) - 1) if choices else int(proposal["value"])
-
-    @traitlets.validate("x")
-    def _finite(self, proposal: dict[str, Any]) -> float:
-        if not np.isfinite(proposal["value"]):
-            raise traitlets.TraitError(f"x must be finite; got {proposal['value']}")
-        return float(proposal["value"])
+    _recorded = within(scale=lambda grid: grid.scales, zero_point=lambda grid: grid.zero_points)
+    _finite = finite("x")
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         x = torch.tensor(question["x"], dtype=torch.float32)

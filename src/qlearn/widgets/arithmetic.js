@@ -80,6 +80,17 @@ export const quantize = (x, scale, zeroPoint, dtype) => clamp(unclamped(x, scale
 // A code -> the float32 it stands for: (q - z) * s.
 export const dequantize = (q, scale, zeroPoint) => fround(fround(q - zeroPoint) * fround(scale));
 
+// The code at x: how many thresholds it has reached.
+export function codeAt(thresholds, x) {
+  let [low, high] = [0, thresholds.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (thresholds[middle] <= x) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 const EPS = 2 ** -23; // an observer's smallest scale
 
 // A range of reals -> scale and zero point, each step float32: the range is widened to include 0 and spread over `codes`.

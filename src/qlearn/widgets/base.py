@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +39,32 @@ def module(*names: str) -> str:
     return re.sub(r"^export (?!default)", "", joined, flags=re.MULTILINE)
 
 
-def between(proposal: dict[str, Any], low: int, high: int) -> int:
-    """The value proposed for a trait, an integer from low to high; or a TraitError that names them."""
-    name, value = proposal["trait"].name, int(proposal["value"])
-    if not low <= value <= high:
-        raise traitlets.TraitError(f"{name} must be {low} to {high}, got {value}")
-    return value
+def within(**allowed: range | Callable[[Any], Sequence[Any]]) -> Any:
+    """What validates traits by name: each an integer of its range, or a place in the list found in the widget."""
+
+    @traitlets.validate(*allowed)
+    def validate(widget: Any, proposal: dict[str, Any]) -> int:
+        name, value = proposal["trait"].name, int(proposal["value"])
+        known = allowed[name]
+        places = known if isinstance(known, range) else range(len(known(widget)))
+        if value not in places:
+            raise traitlets.TraitError(f"{name} must be {places.start} to {places.stop - 1}, got {value}")
+        return value
+
+    return validate
+
+
+def finite(*names: str) -> Any:
+    """What validates traits by name: each a finite number."""
+
+    @traitlets.validate(*names)
+    def validate(widget: Any, proposal: dict[str, Any]) -> float:
+        name, value = proposal["trait"].name, float(proposal["value"])
+        if not math.isfinite(value):
+            raise traitlets.TraitError(f"{name} must be finite; got {value}")
+        return value
+
+    return validate
 
 
 class Widget(anywidget.AnyWidget):

@@ -1,6 +1,6 @@
 import { addSteps, bits32, fround, reciprocal, RELEASE_NAMES, RELEASES, releaseLike } from "./arithmetic.js";
 import { BODY, PATHS, QNNPACK, STEPS, USUAL } from "./adding.js";
-import { asker, choice, comparison, followWidth, frame, html, oncePerFrame, power, say, sayAll, uniqueId } from "./kit.js";
+import { asker, comparison, followWidth, frame, html, number, oncePerFrame, picker, power, say, sayAll, setter, uniqueId } from "./kit.js";
 
 const NAMES = ["s1", "z1", "q1", "s2", "z2", "q2", "s", "z", "yours"];
 const WHAT = {
@@ -83,6 +83,7 @@ function constants(path, { s1, z1, s2, z2, s }, adder) {
 
 function render({ model, el }) {
   let live = null;
+  const set = setter(model);
   const message = uniqueId("message");
   const errors = new Map(); // field -> what is wrong with what was typed
   const inputs = Object.fromEntries(NAMES.map((name) => [name, html("input", {
@@ -95,7 +96,7 @@ function render({ model, el }) {
     if (error) errors.set(name, error);
     else errors.delete(name);
     inputs[name].setAttribute("aria-invalid", error ? "true" : "false");
-    if (!error && model.get(name) !== value) { model.set(name, value); model.save_changes(); }
+    if (!error && model.get(name) !== value) set(name, value);
     show();
   };
   const follow = (name) => { // what Python set, unless it is what was typed
@@ -108,9 +109,9 @@ function render({ model, el }) {
     html("span", {}), html("span", {}), html("span", {}), html("span", {}, "↑ yours"));
   const wrong = html("p", { class: "ql-error", id: message, role: "alert" });
 
-  const releases = choice({ label: "PyTorch’s release", options: RELEASE_NAMES, chosen: 0, choose: (i) => { model.set("release", RELEASES[i]); model.save_changes(); } });
+  const releases = picker(model, "release", "PyTorch’s release", RELEASE_NAMES, RELEASES);
   const table = comparison([]);
-  const box = html("input", { type: "checkbox", onchange: () => { model.set("bits", box.checked); model.save_changes(); } });
+  const box = html("input", { type: "checkbox", onchange: () => set("bits", box.checked) });
   const bits = html("label", { class: "ql-check" }, box, " show the bits of each float32");
   const steps = comparison(["step", ...PATHS[RELEASES[0]].map(({ name }) => name)], "ql-wide");
   const usual = comparison(["formula", "gives"]);
@@ -119,7 +120,6 @@ function render({ model, el }) {
   const words = frame(el, form, wrong, results);
   el.querySelector(".ql-widget").insertBefore(words, results); // the verdict first
 
-  const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
   const drawSteps = (p, withBits) => {
     const columns = PATHS[p.release].map((path) => {
       const adder = path.make(p);
@@ -150,7 +150,7 @@ function render({ model, el }) {
       rows.push(...[["body", `vector body, ${capability}`, capability === "DEFAULT" ? 2 : 0], ["tail", "tail", 1], ["qnnpack", "qnnpack", 3]].map(([key, where, path]) =>
         [[`PyTorch ${version}, running: ${where}`, says(live[key], own[path])], "plain", live[key] ?? "refused", mark(live[key])]));
     }
-    releases.update(RELEASES.indexOf(p.release));
+    releases.update();
     table.update(rows, [`PyTorch, ${RELEASE_NAMES[RELEASES.indexOf(p.release)]}`, "integer", "yours"]);
     box.checked = withBits;
     drawSteps(p, withBits);

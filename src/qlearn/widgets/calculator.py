@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from qlearn.widgets.base import Widget, between, module, release_trait
+from qlearn.widgets.base import Widget, module, release_trait, within
 from qlearn.widgets.elementwise import pytorch_sums
 
 
@@ -42,9 +42,7 @@ class Calculator(Widget):
             raise traitlets.TraitError(f"{name} must be positive and finite, as float32 too; got {value}")
         return value
 
-    @traitlets.validate("z1", "q1", "z2", "q2", "z")
-    def _code(self, proposal: dict[str, Any]) -> int:
-        return between(proposal, 0, 255)
+    _codes = within(**dict.fromkeys(("z1", "q1", "z2", "q2", "z"), range(256)))
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         return pytorch_sums(torch, *question["codes"], *question["preset"])

@@ -1,6 +1,6 @@
 import { clamp, RELEASES } from "./arithmetic.js";
 import { fbgemmSteps, onednnAvx2Steps, onednnVnniSteps, qnnpackSteps } from "./layers.js";
-import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
+import { arrows, asker, comparison, drag, followWidth, frame, html, legend, many, number, oncePerFrame, picker, picture, sayAll, setter, sketch, slider, typed } from "./kit.js";
 
 const KERNEL = 3; // rows and columns
 
@@ -43,18 +43,13 @@ export function outputs(layer, geometry, library, { relu, fill }) {
   });
 }
 
-const count = (n, one) => `${n} ${one}${n === 1 ? "" : "s"}`;
 const NUMBERS = ["None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "All nine"];
 
 function render({ model, el }) {
-  const bytes = (name, Type) => {
-    const raw = model.get(name);
-    return new Type(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
-  };
   const [engines, strides, dilations, paddings, kernels, wScales, bias] =
     ["engines", "strides", "dilations", "paddings", "kernels", "w_scales", "bias"].map((name) => model.get(name));
   const [xScale, xZeroPoint, scale, zeroPoint] = model.get("parameters");
-  const [x, weights, recorded] = [bytes("x", Uint8Array), bytes("weight", Int8Array), bytes("codes", Uint8Array)];
+  const [x, weights, recorded] = [["x", Uint8Array], ["weight", Int8Array], ["codes", Uint8Array]].map(([name, Type]) => typed(model.get(name), Type));
   const vnni = model.get("vnni");
   const n = Math.sqrt(x.length);
   const largest = positions(n, { stride: 1, dilation: 1, padding: Math.max(...paddings) });
@@ -92,7 +87,7 @@ function render({ model, el }) {
     const { ours, theirs } = known;
     return { ...known, wrong: ours[now.engine].filter((q, k) => q !== theirs[now.engine][k]).length };
   };
-  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const set = setter(model);
   const goTo = (row, column) => {
     const { side } = state();
     set("place", clamp(row, 0, side - 1) * side + clamp(column, 0, side - 1));
@@ -117,8 +112,7 @@ function render({ model, el }) {
     const { apart, ...all } = results(now);
     const [ours, theirs] = [all.ours[now.engine], all.theirs[now.engine]];
     const { cell, image, result, strip, term, height } = plan(width);
-    const list = [];
-    const add = (tag, attributes, text) => list.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
+    const { shapes, add } = sketch();
     const box = (left, top, size, attributes) => add("rect", { x: left + 0.5, y: top + 0.5, width: size - 1, height: size - 1, rx: 2, ...attributes });
     const label = (left, top, size, text, color = "ink", weight = 400) =>
       add("text", { x: left + size / 2, y: top + size / 2 + 4, class: "ql-number", "text-anchor": "middle", style: `fill: var(--${color}); font-weight: ${weight}` }, sayAll(text));
@@ -166,10 +160,9 @@ function render({ model, el }) {
         label(at, down, term, value(tap), color(tap), color(tap) === "wrong" ? 600 : 400);
       });
     });
-    return { height, children: list };
+    return { height, children: shapes };
   });
   const root = grid.root;
-  root.setAttribute("tabindex", "0");
   const pointed = (px, py, inImage) => {
     const { cell, image, result } = plan(root.clientWidth);
     const { geometry: { stride, dilation } } = state();
@@ -185,23 +178,18 @@ function render({ model, el }) {
     if (!inImage && !within(result, side)) return () => {};
     return (px, py) => { if (py < strip || inImage) goTo(...pointed(px, py, inImage)); };
   });
-  const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  root.addEventListener("keydown", (event) => {
-    const by = ARROWS[event.key];
-    if (!by) return;
-    event.preventDefault();
+  arrows(root, (down, right) => {
     const { row, column } = state();
-    goTo(row + by[0], column + by[1]);
+    goTo(row + down, column + right);
   });
 
-  const pick = (label, name, options) => choice({ label, options, chosen: model.get(name), choose: (i) => set(name, i) });
   const choices = {
-    kernel: pick("Kernel: an output channel each", "kernel", kernels),
-    engine: pick("Engine", "engine", engines),
-    stride: pick("Stride", "stride", strides.map(String)),
-    dilation: pick("Dilation", "dilation", dilations.map(String)),
-    padding: pick("Padding", "padding", paddings.map(String)),
-    relu: pick("ReLU", "relu", ["none", "fused"]),
+    kernel: picker(model, "kernel", "Kernel: an output channel each", kernels),
+    engine: picker(model, "engine", "Engine", engines),
+    stride: picker(model, "stride", "Stride", strides.map(String)),
+    dilation: picker(model, "dilation", "Dilation", dilations.map(String)),
+    padding: picker(model, "padding", "Padding", paddings.map(String)),
+    relu: picker(model, "relu", "ReLU", ["none", "fused"]),
   };
   const place = slider({
     label: "row, column", steps: state().side ** 2 - 1, position: state().place,
@@ -222,7 +210,7 @@ function render({ model, el }) {
     const now = state();
     const { ours, theirs, apart, wrong } = results(now);
     grid.redraw();
-    for (const [name, at] of [["kernel", now.kernel], ["engine", now.engine], ["stride", now.strideAt], ["dilation", now.dilationAt], ["padding", now.paddingAt], ["relu", now.relu]]) choices[name].update(at);
+    for (const one of Object.values(choices)) one.update();
     place.input.max = now.side ** 2 - 1;
     place.update(now.place);
     mistakeInput.checked = now.mistake;
@@ -231,8 +219,7 @@ function render({ model, el }) {
     const { make, names } = LIBRARIES[library];
     const passed = make({ ...now.layer.parameters, relu: now.relu })(acc).map((v, k) => [names[k], v])
       .filter(([name]) => name !== null && (now.relu || name !== "0 if that is negative"));
-    const number = (v) => (Number.isInteger(v) ? sayAll(v) : say(v, 9));
-    steps.update([["the nine products, summed", "plain", number(acc)], ...passed.map(([name, v], k) => [name, k === passed.length - 1 ? "ours" : "plain", number(v)])]);
+    steps.update([["the nine products, summed", "plain", number(acc, 9)], ...passed.map(([name, v], k) => [name, k === passed.length - 1 ? "ours" : "plain", number(v, 9)])]);
     const rows = [["this page", "ours", ...ours.map((all) => all[now.place])], [`PyTorch ${RELEASES[0]}, recorded`, "torch", ...theirs.map((all) => all[now.place])]];
     if (live) rows.push([`PyTorch ${live.version}, running`, "torch", ...engines.map((_, e) => live.codes[e]?.[now.place] ?? "–")]);
     codes.update(rows);
@@ -256,7 +243,7 @@ export function sentence({ geometry: { padding }, side, row, column, taps, mista
   const outside = taps.filter(({ inside }) => !inside).length;
   const parts = [`The window of row ${row}, column ${column} in the ${side} × ${side} outputs.`];
   if (outside === 0) parts.push("It lies within the image.");
-  else if (mistake) parts.push(`${NUMBERS[outside]} of its cells lie in the padding, which holds the code 0 by mistake: ${count(xZeroPoint, "step")} below real zero.`);
+  else if (mistake) parts.push(`${NUMBERS[outside]} of its cells lie in the padding, which holds the code 0 by mistake: ${many(xZeroPoint, "step")} below real zero.`);
   else parts.push(`${NUMBERS[outside]} of its cells ${outside === 1 ? "lies" : "lie"} in the padding and ${outside === 1 ? "adds" : "add"} nothing.`);
   parts.push(`The products sum to ${sayAll(acc)}, of which the engine ${name}, by ${library}, makes ${ours[engine][place]}; PyTorch’s recorded integer is ${theirs[engine][place]}.`);
   const others = apart.filter(Boolean).length;

@@ -7,7 +7,7 @@ from typing import Any
 import traitlets
 
 from qlearn import recordings
-from qlearn.widgets.base import Widget, between, module
+from qlearn.widgets.base import Widget, module, within
 
 FROM = "avx2"  # the recording; the capability changes nothing in a convolution
 
@@ -57,11 +57,15 @@ class SlidingWindow(Widget):
             **traits,
         )
 
-    @traitlets.validate("engine", "kernel", "stride", "dilation", "padding", "relu", "place")
-    def _recorded(self, proposal: dict[str, Any]) -> int:
-        name = proposal["trait"].name
-        last = {"relu": 1, "place": 99}.get(name, len(getattr(self, f"{name}s", ())) - 1)
-        return between(proposal, 0, last)
+    _recorded = within(
+        engine=lambda window: window.engines,
+        kernel=lambda window: window.kernels,
+        stride=lambda window: window.strides,
+        dilation=lambda window: window.dilations,
+        padding=lambda window: window.paddings,
+        relu=range(2),
+        place=range(100),
+    )
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         """The outputs of the question's kernel on each engine; None where the engine is missing."""

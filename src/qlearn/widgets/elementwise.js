@@ -1,6 +1,6 @@
 import { addSteps, additionTable, clamp, RELEASE_NAMES, RELEASES, releaseLike } from "./arithmetic.js";
 import { FORMULAS, parting, PATHS, STEPS } from "./adding.js";
-import { asker, choice, comparison, drag, followTheme, followWidth, frame, html, inflate, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
+import { arrows, asker, comparison, drag, followTheme, followWidth, frame, hover, html, inflate, integer, legend, number, oncePerFrame, picker, picture, setter, sketch, slider } from "./kit.js";
 
 const CELLS = 65536;
 const LEFT = 26; // room for the axes' names
@@ -67,14 +67,14 @@ async function render({ model, el }) {
     const key = `${preset}/${formula}/${release}/${path}`;
     return { preset, release, path, formula, q1, q2, p, theirs, ours, key, counts: once(compared, key, () => compare(theirs, ours)) };
   };
-  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const set = setter(model);
   const goTo = (q1, q2) => { model.set("q1", clamp(q1, 0, 255)); model.set("q2", clamp(q2, 0, 255)); };
 
   const choices = [
-    choice({ label: "Scales and zero points", options: names, chosen: 0, choose: (i) => set("preset", i) }),
-    choice({ label: "PyTorch’s release", options: RELEASE_NAMES, chosen: 0, choose: (i) => set("release", RELEASES[i]) }),
-    choice({ label: "PyTorch’s integers", options: PATHS[RELEASES[0]].map(({ name }) => name), chosen: 0, choose: (i) => set("path", i) }),
-    choice({ label: "Formula", options: FORMULAS.map(({ name }) => name), chosen: 0, choose: (i) => set("formula", i) }),
+    picker(model, "preset", "Scales and zero points", names),
+    picker(model, "release", "PyTorch’s release", RELEASE_NAMES, RELEASES),
+    picker(model, "path", "PyTorch’s integers", PATHS[RELEASES[0]].map(({ name }) => name)),
+    picker(model, "formula", "Formula", FORMULAS.map(({ name }) => name)),
   ];
   const sliders = ["q1", "q2"].map((name, i) => slider({
     label: ["code q₁ ↓", "code q₂ →"][i], steps: 255, position: model.get(name), show: (q) => q, move: (q) => set(name, q),
@@ -149,8 +149,7 @@ async function render({ model, el }) {
     const layout = plan(width);
     const { size, cell, columns, rows, lensX, lensY, height } = layout;
     Object.assign(canvas.style, { left: `${LEFT}px`, top: `${TOP}px`, width: `${size}px`, height: `${size}px` });
-    const shapes = [];
-    const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
+    const { shapes, add } = sketch();
     const [x, y] = [LEFT + q2 * cell, TOP + q1 * cell];
 
     add("text", { x: LEFT, y: 15 }, "q₂ →");
@@ -170,7 +169,6 @@ async function render({ model, el }) {
     return { height, children: shapes };
   };
   const { root, redraw } = picture("All 65,536 sums of two codes, and where a formula gives another integer than PyTorch", draw);
-  root.setAttribute("tabindex", "0");
   const cellAt = (px, py) => {
     const { size, cell, columns, rows, lensX, lensY } = plan(root.clientWidth);
     const inside = px >= LEFT && px < LEFT + size && py >= TOP && py < TOP + size;
@@ -187,19 +185,13 @@ async function render({ model, el }) {
       if (start && (!inLens || (px === startX && py === startY))) goTo(...(px === startX && py === startY ? start : cellAt(px, py) ?? [model.get("q1"), model.get("q2")]));
     };
   });
-  root.addEventListener("pointermove", (event) => { // a mouse need not press
-    if (event.pointerType !== "mouse" || event.buttons !== 0) return;
-    const box = root.getBoundingClientRect();
+  hover(root, (px, py) => {
     const { size } = plan(root.clientWidth);
-    const [px, py] = [event.clientX - box.left, event.clientY - box.top];
     if (px < LEFT + size && py < TOP + size) { const at = cellAt(px, py); if (at) goTo(...at); }
   });
-  const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  root.addEventListener("keydown", (event) => {
-    const by = ARROWS[event.key];
-    if (!by) return;
-    event.preventDefault();
-    goTo(model.get("q1") + by[0] * (event.shiftKey ? 16 : 1), model.get("q2") + by[1] * (event.shiftKey ? 16 : 1));
+  arrows(root, (down, right, shift) => {
+    const step = shift ? 16 : 1;
+    goTo(model.get("q1") + down * step, model.get("q2") + right * step);
   });
   const next = html("button", { type: "button", class: "ql-button", onclick: () => {
     const { q1, q2, theirs, ours } = state();
@@ -215,13 +207,12 @@ async function render({ model, el }) {
     html("div", { class: "ql-controls" }, ...sliders.map((one) => one.root)), next, steps.root);
 
   const cell = (value, how, digits) => [value === null ? "–" : number(value, digits), how];
-  const number = (value, digits) => (Number.isInteger(value) && Math.abs(value) < 1e12 ? sayAll(value) : say(value, digits));
   const show = oncePerFrame(() => {
     const now = state();
-    const { preset, release, path, formula, q1, q2, p, theirs, ours, counts } = now;
+    const { release, path, formula, q1, q2, p, theirs, ours, counts } = now;
     paint(now);
     redraw();
-    [preset, RELEASES.indexOf(release), path, formula].forEach((chosen, i) => choices[i].update(chosen));
+    choices.forEach((one) => one.update());
     [q1, q2].forEach((q, i) => sliders[i].update(q));
     const total = counts.higher + counts.lower;
     next.disabled = total === 0;
@@ -238,8 +229,8 @@ async function render({ model, el }) {
 
     const at = 256 * q1 + q2;
     const share = (100 * total) / CELLS;
-    const count = total === 0 ? `In all ${CELLS.toLocaleString("en")} sums the two give the same integer.`
-      : `The two differ in ${total.toLocaleString("en")} of ${CELLS.toLocaleString("en")} sums (${share < 0.1 ? "under 0.1" : share.toFixed(1)} %): PyTorch ${release}’s integer is higher in ${counts.higher.toLocaleString("en")}, the formula’s in ${counts.lower.toLocaleString("en")}.`;
+    const count = total === 0 ? `In all ${integer(CELLS)} sums the two give the same integer.`
+      : `The two differ in ${integer(total)} of ${integer(CELLS)} sums (${share < 0.1 ? "under 0.1" : share.toFixed(1)} %): PyTorch ${release}’s integer is higher in ${integer(counts.higher)}, the formula’s in ${integer(counts.lower)}.`;
     const here = theirs[at] === ours[at] ? `both say ${theirs[at]}` : `PyTorch ${release} says ${theirs[at]}, the formula ${ours[at]}`;
     const running = live ? runningWords(live, path, (itsPath) => addSteps(itsPath.make(p), q1, q2)[6]) : "";
     words.textContent = `${count} For codes ${q1} and ${q2} ${here}.${running}`;

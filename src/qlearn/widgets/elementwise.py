@@ -10,7 +10,7 @@ import numpy.typing as npt
 import traitlets
 
 from qlearn import recordings
-from qlearn.widgets.base import RELEASES, Widget, between, module, release_trait
+from qlearn.widgets.base import RELEASES, Widget, module, release_trait, within
 
 PRESETS = {
     "the question’s": 0,
@@ -53,10 +53,9 @@ class AdditionTable(Widget):
         presets = [[[s, int(z)] for s, z in preset] for preset in presets]
         super().__init__(names=list(PRESETS), presets=presets, tables=packed(recorded_sums()), **traits)
 
-    @traitlets.validate("preset", "path", "formula", "q1", "q2")
-    def _there(self, proposal: dict[str, Any]) -> int:
-        last = {"preset": len(PRESETS) - 1, "path": len(TABLES) - 1, "formula": FORMULAS - 1}
-        return between(proposal, 0, last.get(proposal["trait"].name, 255))
+    _there = within(
+        preset=range(len(PRESETS)), path=range(len(TABLES)), formula=range(FORMULAS), q1=range(256), q2=range(256)
+    )
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         return pytorch_sums(torch, *question["codes"], *question["preset"])

@@ -18,6 +18,14 @@ export const html = (tag, attributes = {}, ...children) => fill(document.createE
 const part = (tag, attributes = {}, ...children) => ({ tag, attributes, children });
 export const svg = part;
 
+// The parts of a picture in the making: `add` puts one more into `shapes`.
+export function sketch() {
+  const shapes = [];
+  const add = (tag, attributes, text) => shapes.push(part(tag, attributes, ...(text === undefined ? [] : [text])));
+  const line = (x1, y1, x2, y2, color, more = {}) => add("line", { x1, y1, x2, y2, stroke: `var(--${color})`, ...more });
+  return { shapes, add, line };
+}
+
 // Make these parts what stands in a node. Where a part of the same tag stood the node stays, and only what is new of it is
 // written: a picture that follows the pointer touches few nodes.
 const standing = new WeakMap(); // node -> the nodes in it, and the parts that they were made from
@@ -55,6 +63,9 @@ export const uniqueId = (stem) => `ql-${stem}-${(made += 1)}`;
 // A number as readers like it: a true minus sign, no more digits than asked for.
 export const say = (x, digits = 4) => trim(Number(x).toPrecision(digits)).replace("-", "−");
 export const sayAll = (x) => String(x).replace("-", "−");
+export const integer = (n) => n.toLocaleString("en-US").replace("-", "−");
+export const many = (n, one) => `${integer(n)} ${one}${n === 1 ? "" : "s"}`;
+export const number = (x, digits) => (Number.isInteger(x) && Math.abs(x) < 1e12 ? sayAll(x) : say(x, digits));
 const trim = (text) => (text.includes("e") || !text.includes(".") ? text : text.replace(/\.?0+$/, ""));
 
 // A number with its power of ten: 1.66·10⁻⁷ is written as readers write it.
@@ -93,6 +104,18 @@ export function choice({ label, options, chosen, choose }) {
   return { root: html("fieldset", { class: "ql-choice" }, html("legend", {}, label), row), update };
 }
 
+export const setter = (model) => (name, value) => { model.set(name, value); model.save_changes(); };
+
+// Choices that set a trait to the value at their place; `update` shows the trait's present one.
+export function picker(model, name, label, options, values = [...options.keys()]) {
+  const at = () => values.indexOf(model.get(name));
+  const { root, update } = choice({ label, options, chosen: at(), choose: (i) => setter(model)(name, values[i]) });
+  return { root, update: () => update(at()) };
+}
+
+// Bytes that came from Python, as the typed array that they are.
+export const typed = (view, Type) => new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+
 // Calls of the returned function draw at most once a frame.
 export function oncePerFrame(draw) {
   let waiting = false;
@@ -117,22 +140,47 @@ export function picture(describe, draw) {
   return { root, redraw };
 }
 
+// Where a pointer is, in CSS pixels from the node's corner.
+function within(node, event) {
+  const box = node.getBoundingClientRect();
+  return [event.clientX - box.left, event.clientY - box.top];
+}
+
 // Follow the pointer over `node`: `press(x, y)`, in CSS pixels from the node's corner, returns what to do with each
 // position from then on, the first included.
 export function drag(node, press) {
   let move = null;
-  const position = (event) => {
-    const box = node.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
-  };
   node.addEventListener("pointerdown", (event) => {
     node.setPointerCapture(event.pointerId);
-    move = press(...position(event));
-    move(...position(event));
+    move = press(...within(node, event));
+    move(...within(node, event));
   });
-  node.addEventListener("pointermove", (event) => move?.(...position(event)));
+  node.addEventListener("pointermove", (event) => move?.(...within(node, event)));
   for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (move = null));
 }
+
+// Follow a mouse over `node` that presses no button.
+export function hover(node, move) {
+  node.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "mouse" && event.buttons === 0) move(...within(node, event));
+  });
+}
+
+// Give a node the keyboard: what each key does, by its name, told whether it is pressed with Shift.
+export function keys(node, acts) {
+  node.setAttribute("tabindex", "0");
+  node.addEventListener("keydown", (event) => {
+    if (!acts[event.key]) return;
+    event.preventDefault();
+    acts[event.key](event.shiftKey);
+  });
+}
+
+// The same with the four arrows: `go` is told how many rows down and columns to the right.
+export const arrows = (node, go) => keys(node, {
+  ArrowUp: (shift) => go(-1, 0, shift), ArrowDown: (shift) => go(1, 0, shift),
+  ArrowLeft: (shift) => go(0, -1, shift), ArrowRight: (shift) => go(0, 1, shift),
+});
 
 // A line under a picture: each entry a coloured mark and what it means.
 export const legend = (...entries) => html("p", { class: "ql-legend" }, ...entries.map(([[color, mark], text]) =>

@@ -76,14 +76,3 @@ export function thresholds(requantize, p) {
     return acc;
   });
 }
-
-// The code at an accumulator: how many thresholds it has reached.
-export function codeAt(found, acc) {
-  let [low, high] = [0, found.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (found[middle] <= acc) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}

@@ -1,6 +1,6 @@
-import { clamp } from "./arithmetic.js";
-import { codeAt, expected, fbgemm, onednnAvx2, onednnVnni, onPaper, qnnpack, thresholds } from "./layers.js";
-import { asker, choice, comparison, drag, followWidth, frame, html, inflate, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
+import { clamp, codeAt } from "./arithmetic.js";
+import { expected, fbgemm, onednnAvx2, onednnVnni, onPaper, qnnpack, thresholds } from "./layers.js";
+import { asker, comparison, drag, followWidth, frame, hover, html, inflate, integer, keys, legend, oncePerFrame, picker, picture, say, setter, sketch, slider } from "./kit.js";
 
 // Paper first; the others in the order in which they are recorded.
 export const LANES = [
@@ -12,7 +12,6 @@ export const LANES = [
 ];
 const CODES = 255; // thresholds of a lane
 const REACH = 12500; // the accumulators shown: -REACH to REACH
-const integer = (n) => n.toLocaleString("en").replace("-", "−");
 
 // The recorded thresholds: at(state, lane) for lanes 1 to 4.
 export function recordings(steps, { scales, zeroPoints, biases }) {
@@ -56,7 +55,7 @@ async function render({ model, el }) {
     }
     return { ...known, acc: model.get("acc") };
   };
-  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const set = setter(model);
   const goTo = (acc) => set("acc", clamp(Math.round(acc), -REACH, REACH));
 
   // The whole staircase.
@@ -67,8 +66,7 @@ async function render({ model, el }) {
   const stairs = picture("The code of each accumulator, from −12,500 to 12,500: a staircase of 256 steps", (width) => {
     const { ours, recorded, apart, acc } = state();
     const [px, py] = [across(width), (code) => AXIS - (code / CODES) * (AXIS - TOP)];
-    const shapes = [];
-    const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
+    const { shapes, add } = sketch();
     for (const code of [0, 64, 128, 192, 255]) {
       add("line", { x1: left, x2: width - 8, y1: py(code), y2: py(code), stroke: "var(--rule)", "stroke-width": 0.8 });
       add("text", { x: left - 7, y: py(code) + 4, "text-anchor": "end", class: "ql-number" }, code);
@@ -108,8 +106,7 @@ async function render({ model, el }) {
     const { ours, recorded, acc } = state();
     const { narrow, gutter, cell, cells, pitch, top } = plan(width);
     if (first === null || acc < first || acc >= first + cells) first = clamp(acc - Math.floor(cells / 2), -REACH, REACH - cells + 1);
-    const shapes = [];
-    const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
+    const { shapes, add } = sketch();
     const px = (at) => gutter + (at - first) * cell;
     const bottom = top + LANES.length * pitch;
     LANES.forEach(({ name }, lane) => {
@@ -138,32 +135,24 @@ async function render({ model, el }) {
     }
     return { height: bottom, children: shapes };
   });
-  lens.root.setAttribute("tabindex", "0");
   const cellAt = (x) => {
     const { gutter, cell, cells } = plan(lens.root.clientWidth);
     return first + clamp(Math.floor((x - gutter) / cell), 0, cells - 1);
   };
   drag(lens.root, () => (x) => goTo(cellAt(x)));
-  lens.root.addEventListener("pointermove", (event) => { // a mouse need not press
-    if (event.pointerType !== "mouse" || event.buttons !== 0) return;
-    const x = event.clientX - lens.root.getBoundingClientRect().left;
+  hover(lens.root, (x) => {
     if (x >= plan(lens.root.clientWidth).gutter) goTo(cellAt(x));
   });
-  lens.root.addEventListener("keydown", (event) => {
+  const along = (by) => (shift) => goTo(state().acc + by * (shift ? 10 : 1));
+  const runBeside = (by) => {
     const { acc, ours } = state();
-    const code = codeAt(ours[1], acc);
-    const to = {
-      ArrowLeft: acc - (event.shiftKey ? 10 : 1), ArrowRight: acc + (event.shiftKey ? 10 : 1),
-      ArrowUp: run(ours[1], Math.min(code + 1, CODES))[0], ArrowDown: run(ours[1], Math.max(code - 1, 0))[1],
-    }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    goTo(to);
-  });
+    return run(ours[1], clamp(codeAt(ours[1], acc) + by, 0, CODES));
+  };
+  keys(lens.root, { ArrowLeft: along(-1), ArrowRight: along(1), ArrowUp: () => goTo(runBeside(1)[0]), ArrowDown: () => goTo(runBeside(-1)[1]) });
 
   const choices = [
-    choice({ label: "Scales of input and weight", options: names, chosen: 0, choose: (i) => set("pair", i) }),
-    choice({ label: "The weight’s scale", options: ["per tensor", "per channel"], chosen: 0, choose: (i) => set("channel", i) }),
+    picker(model, "pair", "Scales of input and weight", names),
+    picker(model, "channel", "The weight’s scale", ["per tensor", "per channel"]),
   ];
   const sliders = {
     acc: slider({ label: "accumulator", steps: 2 * REACH, position: 0, show: (i) => integer(i - REACH), move: (i) => goTo(i - REACH) }),
@@ -184,8 +173,7 @@ async function render({ model, el }) {
     const now = state();
     stairs.redraw();
     lens.redraw();
-    choices[0].update(now.pair);
-    choices[1].update(now.channel);
+    choices.forEach((one) => one.update());
     sliders.acc.update(now.acc + REACH);
     for (const name of ["scale", "bias", "zero_point"]) sliders[name].update(model.get(name));
     next.disabled = nextOf(now.apart, now.acc) === now.acc;

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import traitlets
 
 from qlearn import recordings
-from qlearn.widgets.base import Widget, between, module
+from qlearn.widgets.base import Widget, module, within
 
 NAMES = ("0.05 × 0.02", "0.037 × 0.0185", "0.8226 × 0.065", "1/16 × 1/32")
 """What the recorded pairs of scales are called, the input's and the weight's."""
@@ -49,12 +49,14 @@ class Staircase(Widget):
         known = {name: found[f"avx2/{name}"].tolist() for name in ("pairs", "scales", "biases", "zero_points")}
         super().__init__(names=list(NAMES), steps=packed_steps(), **known, **traits)
 
-    @traitlets.validate("pair", "channel", "scale", "zero_point", "bias", "acc")
-    def _there(self, proposal: dict[str, Any]) -> int:
-        if proposal["trait"].name == "acc":
-            return between(proposal, -REACH, REACH)
-        known = {"pair": self.pairs, "scale": self.scales[0], "zero_point": self.zero_points, "bias": self.biases[0]}
-        return between(proposal, 0, len(known.get(proposal["trait"].name, (0, 1))) - 1)
+    _recorded = within(
+        pair=lambda stairs: stairs.pairs,
+        channel=range(2),
+        scale=lambda stairs: stairs.scales[0],
+        zero_point=lambda stairs: stairs.zero_points,
+        bias=lambda stairs: stairs.biases[0],
+        acc=range(-REACH, REACH + 1),
+    )
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         backend, asked = torch.backends.quantized, {}

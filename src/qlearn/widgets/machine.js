@@ -1,6 +1,6 @@
 import { addSteps, bits32, clamp, RELEASE_NAMES, RELEASES, releaseLike } from "./arithmetic.js";
 import { PATHS } from "./adding.js";
-import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, sayAll, slider, svg } from "./kit.js";
+import { asker, comparison, drag, followWidth, frame, html, integer, legend, many, oncePerFrame, picker, picture, say, sayAll, setter, sketch, slider, typed } from "./kit.js";
 
 export const CAPABILITY = ["DEFAULT", "AVX2", "AVX512"];
 export const FORMAT = ["contiguous", "channels_last"];
@@ -8,8 +8,6 @@ export const BLOCK = 64; // elements: one turn of the vector loop
 export const GRAIN = 32768; // elements: fewer are not worth a thread
 
 const up = (a, b) => Math.ceil(a / b);
-const many = (n, one) => `${n.toLocaleString("en-US")} ${one}${n === 1 ? "" : "s"}`;
-const number = (n) => n.toLocaleString("en-US");
 
 // n elements -> each thread's chunk of memory: where it starts, where its tail starts, where it stops.
 export function chunksOf(n, threads) {
@@ -91,13 +89,9 @@ export function tailsRecorded({ counts, tails, all, sides }) {
 }
 
 function render({ model, el }) {
-  const bytes = (name, Type) => {
-    const raw = model.get(name);
-    return new Type(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
-  };
   const [all, sides, pairs, parameters] = ["all_channels", "sides", "pairs", "parameters"].map((name) => model.get(name));
-  const values = bytes("values", Uint8Array);
-  const tailsFor = tailsRecorded({ counts: bytes("counts", Uint8Array), tails: bytes("tails", Int32Array), all, sides });
+  const values = typed(model.get("values"), Uint8Array);
+  const tailsFor = tailsRecorded({ counts: typed(model.get("counts"), Uint8Array), tails: typed(model.get("tails"), Int32Array), all, sides });
   let live = null; // the running PyTorch's answer to the present state
 
   const state = () => {
@@ -118,12 +112,11 @@ function render({ model, el }) {
       tails: tailsFor(capabilityAt, channelsAt, sideAt, format, threads),
     };
     const path = place < chunks[chunk].tail ? "body" : "tail";
-    return { channelsAt, sideAt, format, threads, capabilityAt, releaseAt, pairAt, shape, n, last, capability, release, chunks, place, chunk, path, theirs, pair: pairs[pairAt] };
+    return { sideAt, format, threads, shape, n, last, capability, release, chunks, place, chunk, path, theirs, pair: pairs[pairAt] };
   };
-  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const set = setter(model);
   const goTo = (m) => set("place", clamp(Math.round(m), 0, state().n - 1));
 
-  const shapes = (list) => (tag, attributes, text) => list.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
   const tint = (chunk) => ({ fill: "var(--ours)", opacity: chunk % 2 ? 0.46 : 0.26 });
 
   // Memory, 64 elements a row.
@@ -132,8 +125,7 @@ function render({ model, el }) {
     const { rows, height } = rowsOf(chunks);
     const left = GUTTER(width);
     const cell = (width - left - 2) / BLOCK;
-    const list = [];
-    const add = shapes(list);
+    const { shapes, add } = sketch();
     const x = (k) => left + k * cell;
     const isTheirs = (m) => theirs.tails.some(([start, stop]) => start <= m && m < stop);
     for (const { kind, chunk, y, height: tall, start, stop } of rows) {
@@ -154,7 +146,7 @@ function render({ model, el }) {
         }
         continue;
       }
-      add("text", { x: left - 8, y: y + 11, class: "ql-number", "text-anchor": "end" }, number(start));
+      add("text", { x: left - 8, y: y + 11, class: "ql-number", "text-anchor": "end" }, integer(start));
       if (kind === "body") {
         for (const half of [0, 32]) add("rect", { x: x(half) + 0.5, y: y + 2, width: 32 * cell - 1, height: tall - 4, rx: 2, ...tint(chunk) });
       } else {
@@ -164,8 +156,8 @@ function render({ model, el }) {
       for (let m = start; m < stop; m += 1) if (isTheirs(m)) add("circle", { cx: x(m - start + 0.5), cy: y + tall / 2, r: Math.min(2, cell * 0.32), fill: "var(--card)", stroke: "var(--torch)", "stroke-width": 1.1 });
       if (start <= place && place < stop) add("rect", { x: x(place - start) - 0.6, y: y + 0.4, width: cell + 1.2, height: tall - 0.8, rx: 1.5, fill: kind === "body" ? "var(--card)" : "none", stroke: "var(--ink)", "stroke-width": 2 });
     }
-    if (threads > 1 && chunks.length === 1) add("text", { x: width, y: 14, "text-anchor": "end" }, width < 480 ? "one thread is enough" : `one thread: no more than ${number(GRAIN)} elements`);
-    return { height: height + 4, children: list };
+    if (threads > 1 && chunks.length === 1) add("text", { x: width, y: 14, "text-anchor": "end" }, width < 480 ? "one thread is enough" : `one thread: no more than ${integer(GRAIN)} elements`);
+    return { height: height + 4, children: shapes };
   });
   drag(memory.root, () => (px, py) => {
     const { chunks } = state();
@@ -197,8 +189,7 @@ function render({ model, el }) {
     const { shape, chunks, last, place, theirs } = state();
     const { channels, side } = shape;
     const { columns, gap, size, cell, pitch, rows } = tiling(width, shape);
-    const list = [];
-    const add = shapes(list);
+    const { shapes, add } = sketch();
     for (let c = 0; c < channels; c += 1) {
       const [x, y] = [(c % columns) * (size + gap), 18 + Math.floor(c / columns) * pitch];
       add("text", { x, y: y - 5, class: "ql-number" }, channels === 1 ? "the only channel" : size < 60 ? c : `channel ${c}`);
@@ -222,7 +213,7 @@ function render({ model, el }) {
     const [x, y] = [(c % columns) * (size + gap), 18 + Math.floor(c / columns) * pitch];
     const reach = Math.max(cell, 7);
     add("rect", { x: x + ((p % side) + 0.5) * cell - reach / 2, y: y + (Math.floor(p / side) + 0.5) * cell - reach / 2, width: reach, height: reach, rx: 1.5, fill: "none", stroke: "var(--ink)", "stroke-width": 2 });
-    return { height: rows * pitch + 4, children: list };
+    return { height: rows * pitch + 4, children: shapes };
   });
   drag(image.root, () => (px, py) => {
     const { shape, last } = state();
@@ -234,20 +225,19 @@ function render({ model, el }) {
   });
 
   const heading = (text) => html("p", { class: "ql-caption" }, text);
-  const pick = (label, name, options, first = 0) => choice({ label, options, chosen: model.get(name) - first, choose: (i) => set(name, i + first) });
   const choices = {
-    channels: pick("Channels", "channels", all.map(String)),
-    threads: pick("Threads", "threads", ["1", "2", "3", "4"], 1),
-    memory_format: pick("Memory format", "memory_format", FORMAT),
-    capability: pick("Capability", "capability", CAPABILITY),
-    release: choice({ label: "Release", options: RELEASE_NAMES, chosen: 0, choose: (i) => set("release", RELEASES[i]) }),
-    pair: pick("Codes to add, everywhere", "pair", pairs.map(([a, b]) => `${a} + ${b}`)),
+    channels: picker(model, "channels", "Channels", all.map(String)),
+    threads: picker(model, "threads", "Threads", ["1", "2", "3", "4"], [1, 2, 3, 4]),
+    memory_format: picker(model, "memory_format", "Memory format", FORMAT),
+    capability: picker(model, "capability", "Capability", CAPABILITY),
+    release: picker(model, "release", "Release", RELEASE_NAMES, RELEASES),
+    pair: picker(model, "pair", "Codes to add, everywhere", pairs.map(([a, b]) => `${a} + ${b}`)),
   };
   const sizes = slider({
     label: "size", steps: sides.length - 1, position: model.get("side"),
     show: (i) => `${sides[i]} × ${sides[i]}`, move: (i) => set("side", i),
   });
-  const places = slider({ label: "element", steps: state().n - 1, position: state().place, show: number, move: goTo });
+  const places = slider({ label: "element", steps: state().n - 1, position: state().place, show: integer, move: goTo });
   const table = comparison(["", "in the body", "in the tail"]);
   const words = frame(el,
     heading("In memory, 64 elements a row"), memory.root, heading("As an image"), image.root,
@@ -264,7 +254,7 @@ function render({ model, el }) {
     sizes.update(now.sideAt);
     places.input.max = now.n - 1;
     places.update(now.place);
-    for (const [name, at] of [["channels", now.channelsAt], ["threads", now.threads - 1], ["memory_format", now.format], ["capability", now.capabilityAt], ["release", now.releaseAt], ["pair", now.pairAt]]) choices[name].update(at);
+    for (const one of Object.values(choices)) one.update();
     const sums = (release, capability) => ["body", "tail"].map((path) => stepsOfSum(now.pair, parameters, release, capability, path));
     const [body, tail] = sums(now.release, now.capability);
     const row = (name, kind, cell) => [name, kind, cell(body), cell(tail)];
@@ -304,13 +294,13 @@ export function sentence({ shape, n, chunks, last, place, chunk, path, theirs, p
   const { channels, side } = shape;
   const tails = chunks.reduce((total, { tail, stop }) => total + stop - tail, 0);
   const parts = [`A tensor of shape (1, ${channels}, ${side}, ${side}) has ${many(n, "element")}.`];
-  if (chunks.length > 1) parts.push(`${chunks.length} threads take up to ${number(chunks[0].stop)} of them each.`);
+  if (chunks.length > 1) parts.push(`${chunks.length} threads take up to ${integer(chunks[0].stop)} of them each.`);
   else if (threads > 1) parts.push(n === 1 ? "A second thread would have nothing to do." : "They are too few for a second thread.");
   if (n === 1) parts.push("It is in the tail.");
-  else parts.push(tails === 0 ? "Nothing is left over: every element is in a body." : `${number(tails)} of them ${tails === 1 ? "is" : "are"} in ${chunks.length > 1 ? "tails" : "the tail"}.`);
+  else parts.push(tails === 0 ? "Nothing is left over: every element is in a body." : `${integer(tails)} of them ${tails === 1 ? "is" : "are"} in ${chunks.length > 1 ? "tails" : "the tail"}.`);
   const { c, p } = placeOf(place, shape, last);
   const where = `channel ${c}, row ${Math.floor(p / side)}, column ${p % side}`;
-  parts.push(`The marked element is number ${number(place)} in memory (${where})${chunks.length > 1 ? `, computed by thread ${chunk + 1}` : ""}, and lies in ${path === "body" ? "a body" : "a tail"}.`);
+  parts.push(`The marked element is number ${integer(place)} in memory (${where})${chunks.length > 1 ? `, computed by thread ${chunk + 1}` : ""}, and lies in ${path === "body" ? "a body" : "a tail"}.`);
   const sum = `${pair[0]} + ${pair[1]}`;
   if (inBody === inTail) parts.push(`With ${capability} in ${release}, ${sum} is ${inBody} on both paths.`);
   else parts.push(`There ${sum} is ${path === "body" ? inBody : inTail}; in a ${path === "body" ? "tail" : "body"} it would be ${path === "body" ? inTail : inBody}.`);

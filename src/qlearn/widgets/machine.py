@@ -9,7 +9,7 @@ import traitlets
 
 from qlearn import recordings
 from qlearn.machine import CAPABILITIES
-from qlearn.widgets.base import RELEASES, Widget, between, module, release_trait
+from qlearn.widgets.base import RELEASES, Widget, module, release_trait, within
 
 
 class TwoPaths(Widget):
@@ -57,18 +57,15 @@ class TwoPaths(Widget):
             **traits,
         )
 
-    @traitlets.validate("channels", "side", "memory_format", "threads", "capability", "pair", "place")
-    def _recorded(self, proposal: dict[str, Any]) -> int:
-        low, high = {
-            "channels": (0, len(self.all_channels) - 1),
-            "side": (0, len(self.sides) - 1),
-            "memory_format": (0, 1),
-            "threads": (1, 4),
-            "capability": (0, len(CAPABILITIES) - 1),
-            "pair": (0, len(self.pairs) - 1),
-            "place": (0, 2**31 - 1),
-        }[proposal["trait"].name]
-        return between(proposal, low, high)
+    _recorded = within(
+        channels=lambda paths: paths.all_channels,
+        side=lambda paths: paths.sides,
+        memory_format=range(2),
+        threads=range(1, 5),
+        capability=range(len(CAPABILITIES)),
+        pair=lambda paths: paths.pairs,
+        place=range(2**31),
+    )
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         channels, side, codes = question["channels"], question["side"], question["pair"]

@@ -1,11 +1,9 @@
 import { clamp, RELEASES } from "./arithmetic.js";
-import { asker, choice, comparison, drag, followWidth, frame, html, inflate, legend, oncePerFrame, picture, slider, svg } from "./kit.js";
+import { asker, comparison, drag, followWidth, frame, html, inflate, integer, keys, legend, many, oncePerFrame, picker, picture, setter, sketch, slider } from "./kit.js";
 
 const SCALES = ["as observers choose them", "powers of two"];
 const LABELS = { divide: "division by the scale", "zero point": "zero point and rounding swapped", bias: "int32 bias", truncation: "cut towards zero", padding: "code 0 in the padding" };
 const OPS = { conv2d_relu: "convolution with ReLU", conv2d: "convolution", add: "sum", max_pool2d: "max pooling", adaptive_avg_pool2d: "average pooling", mean: "mean", flatten: "reshape", linear: "linear layer", relu: "ReLU" };
-const number = (n) => n.toLocaleString("en-US");
-const many = (n, one) => `${number(n)} ${one}${n === 1 ? "" : "s"}`;
 
 // What was recorded: for a kind of scales, a mistake and the layer it is made in, how many integers of each layer differ, and the
 // logits. `counts` and `logits` are Int32Arrays; `size` is how many mistakes and layers there are.
@@ -43,7 +41,7 @@ async function render({ model, el }) {
     const [scales, mistake, layer] = ["scales", "mistake", "layer"].map((name) => model.get(name));
     return { scales, mistake, layer, found: look(scales, mistake, layer) };
   };
-  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const set = setter(model);
   const goTo = (layer) => set("layer", clamp(layer, 0, layers.length - 1));
 
   const [LEFT, RIGHT, TOP, BARS, ROW] = [46, 24, 26, 190, 58]; // on the right, room for the last domino to fall
@@ -52,8 +50,7 @@ async function render({ model, el }) {
     const { layer, found } = state();
     const pitch = pitchOf(width);
     const ground = TOP + BARS;
-    const list = [];
-    const add = (tag, attributes, text) => list.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
+    const { shapes, add } = sketch();
     const middle = (i) => LEFT + (i + 0.5) * pitch;
     add("rect", { x: LEFT + layer * pitch, y: TOP - 6, width: Math.max(pitch, 3), height: BARS + ROW + 2, fill: "var(--wash)" });
     for (let n = 1; n <= largest; n *= 10) {
@@ -82,21 +79,15 @@ async function render({ model, el }) {
     const end = at > width / 2;
     add("text", { x: at, y: TOP - 12, class: "ql-strong", "text-anchor": end ? "end" : "start" }, layers[layer]);
     add("path", { d: `M${at - 5} ${foot + 10}h10l-5 -8z`, fill: "var(--ink)" });
-    return { height: foot + 12, children: list };
+    return { height: foot + 12, children: shapes };
   });
   const { root } = row;
-  root.setAttribute("tabindex", "0");
   drag(root, () => (px) => goTo(Math.floor((px - LEFT) / pitchOf(root.clientWidth))));
-  const KEYS = { ArrowRight: (i) => i + 1, ArrowUp: (i) => i + 1, ArrowLeft: (i) => i - 1, ArrowDown: (i) => i - 1, Home: () => 0, End: () => layers.length - 1 };
-  root.addEventListener("keydown", (event) => {
-    const move = KEYS[event.key];
-    if (!move) return;
-    event.preventDefault();
-    goTo(move(state().layer));
-  });
+  const along = (by) => () => goTo(state().layer + by);
+  keys(root, { ArrowRight: along(1), ArrowUp: along(1), ArrowLeft: along(-1), ArrowDown: along(-1), Home: () => goTo(0), End: () => goTo(layers.length - 1) });
 
-  const mistakes = choice({ label: "What is done to one layer", options: names.map((name) => LABELS[name] ?? name), chosen: model.get("mistake"), choose: (i) => set("mistake", i) });
-  const scales = choice({ label: "Scales of the network", options: SCALES, chosen: model.get("scales"), choose: (i) => set("scales", i) });
+  const mistakes = picker(model, "mistake", "What is done to one layer", names.map((name) => LABELS[name] ?? name));
+  const scales = picker(model, "scales", "Scales of the network", SCALES);
   const place = slider({ label: "layer", steps: layers.length - 1, position: model.get("layer"), show: (i) => `${i + 1} of ${layers.length}`, move: goTo });
   const next = html("button", { class: "ql-button", type: "button", onclick: () => { const { scales: s, mistake, layer } = state(); goTo(nextShown(look, s, mistake, layer, layers.length)); } }, "next layer where it shows");
   const table = comparison(["integers that differ", "in the layer", "after it", "logits", "top-1"]);
@@ -107,13 +98,13 @@ async function render({ model, el }) {
   const line = (name, found, layer) => {
     if (!found) return [name, "torch", "–", "–", "–", "–"];
     const after = found.counts.slice(layer + 1);
-    return [name, "torch", number(found.counts[layer]), number(after.reduce((a, b) => a + b, 0)), number(found.counts.at(-1)), found.top];
+    return [name, "torch", integer(found.counts[layer]), integer(after.reduce((a, b) => a + b, 0)), integer(found.counts.at(-1)), found.top];
   };
   const show = oncePerFrame(() => {
     const now = state();
     row.redraw();
-    mistakes.update(now.mistake);
-    scales.update(now.scales);
+    mistakes.update();
+    scales.update();
     place.update(now.layer);
     const following = nextShown(look, now.scales, now.mistake, now.layer, layers.length);
     next.disabled = following < 0 || following === now.layer;
@@ -142,8 +133,8 @@ export function sentence({ does, layers, ops, elements, layer, found, top, shown
   const elsewhere = `With these scales it shows in ${shown} of the ${layers.length} layers.`;
   if (found === null) return [...parts, "This layer has no such step.", elsewhere].join(" ");
   const own = found.counts[layer];
-  if (own === 0) return [...parts, `It changes none of the layer’s ${number(elements[layer])} integers: no real number here lies so near to half-way.`, elsewhere].join(" ");
-  parts.push(`It changes ${number(own)} of the layer’s ${many(elements[layer], "integer")}.`);
+  if (own === 0) return [...parts, `It changes none of the layer’s ${integer(elements[layer])} integers: no real number here lies so near to half-way.`, elsewhere].join(" ");
+  parts.push(`It changes ${integer(own)} of the layer’s ${many(elements[layer], "integer")}.`);
   const after = found.counts.map((n, i) => [n, i]).slice(layer + 1).filter(([n]) => n > 0);
   const left = layers.length - 1 - layer;
   if (left === 0) parts.push("No layer comes after it.");
@@ -153,11 +144,11 @@ export function sentence({ does, layers, ops, elements, layer, found, top, shown
     const worst = after.reduce((a, b) => (share(b) > share(a) ? b : a));
     const percent = 100 * share(worst);
     const hit = after.length === left ? `All ${many(left, "layer")} after it differ` : `Of the ${many(left, "layer")} after it ${after.length} ${after.length === 1 ? "differs" : "differ"}`;
-    parts.push(`${hit} too, most of all ${layers[worst[1]]}, in ${number(worst[0])} of ${many(elements[worst[1]], "integer")} (${percent < 0.1 ? "less than 0.1" : percent.toFixed(1)} %).`);
+    parts.push(`${hit} too, most of all ${layers[worst[1]]}, in ${integer(worst[0])} of ${many(elements[worst[1]], "integer")} (${percent < 0.1 ? "less than 0.1" : percent.toFixed(1)} %).`);
   }
   const last = found.counts.at(-1);
   if (last === 0) parts.push("The logits do not.");
-  else parts.push(`${number(last)} of the ${number(elements.at(-1))} logits differ, by at most ${many(found.most, "code")}, and the largest is ${found.top === top ? `still number ${top}` : `number ${found.top} instead of ${top}`}.`);
+  else parts.push(`${integer(last)} of the ${integer(elements.at(-1))} logits differ, by at most ${many(found.most, "code")}, and the largest is ${found.top === top ? `still number ${top}` : `number ${found.top} instead of ${top}`}.`);
   parts.push(elsewhere);
   return parts.join(" ");
 }

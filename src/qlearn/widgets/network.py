@@ -14,7 +14,7 @@ import traitlets
 from qlearn import recordings
 from qlearn.network import Network, Step
 from qlearn.network.mistakes import MISTAKES, with_mistake
-from qlearn.widgets.base import Widget, between, module
+from qlearn.widgets.base import Widget, module, within
 
 from . import drawn
 
@@ -159,11 +159,7 @@ class Domino(Widget):
             **traits,
         )
 
-    @traitlets.validate("scales", "mistake", "layer")
-    def _recorded(self, proposal: dict[str, Any]) -> int:
-        name = proposal["trait"].name
-        sizes = {"scales": len(SCALES), "mistake": len(NAMES)}
-        return between(proposal, 0, sizes.get(name, len(self.layers)) - 1)
+    _recorded = within(scales=range(len(SCALES)), mistake=range(len(NAMES)), layer=lambda domino: domino.layers)
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         net = network(self.drawing, SCALES[question["scales"]])

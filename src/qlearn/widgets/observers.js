@@ -1,5 +1,5 @@
 import { clamp, dequantize, fround, paramsOfRange, RELEASES, unclamped } from "./arithmetic.js";
-import { asker, choice, comparison, drag, followWidth, frame, html, legend, oncePerFrame, picture, power, say, sayAll, slider, svg, uniqueId } from "./kit.js";
+import { asker, choice, comparison, drag, followWidth, frame, html, integer, legend, oncePerFrame, picker, picture, power, say, sayAll, sketch, slider, svg, typed, uniqueId } from "./kit.js";
 
 // How a range becomes codes. `codes` are those that the range is spread over, `clamp` those that a value can get:
 // quantize_per_tensor knows nothing of reduce_range and clamps where its dtype ends.
@@ -51,11 +51,12 @@ export function recorded(sample, tables, grid, low, high) {
 const SIDE = 16; // pixels left and right of the picture
 const [CURVE_TOP, CURVE_END, TOP, BASE, RULER, GRIP] = [26, 104, 124, 232, 243, 280];
 
+// The pattern of what is clipped.
+const hatching = (id) => svg("defs", {}, svg("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+  svg("line", { x1: 0, y1: 0, x2: 0, y2: 6, stroke: "var(--clamped)", "stroke-width": 1.6 })));
+
 function render({ model, el }) {
-  const array = (name, Type) => {
-    const raw = model.get(name);
-    return new Type(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
-  };
+  const array = (name, Type) => typed(model.get(name), Type);
   const tables = { scales: array("scales", Float32Array), zeroPoints: array("zero_points", Int16Array), errors: array("errors", Float64Array) };
   const numbers = array("values", Float32Array);
   const count = numbers.length / model.get("samples").length;
@@ -108,9 +109,7 @@ function render({ model, el }) {
     const [left, right] = [-sample.negative * sample.step, sample.positive * sample.step];
     const px = (v) => SIDE + ((v - left) / (right - left)) * (width - 2 * SIDE);
     const inside = (v) => clamp(px(v), SIDE, width - SIDE);
-    const shapes = [];
-    const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
-    const line = (x1, y1, x2, y2, color, more = {}) => add("line", { x1, y1, x2, y2, stroke: `var(--${color})`, ...more });
+    const { shapes, add, line } = sketch();
     const word = (x, y, text, more = {}) => {
       const [anchor, aside] = x < 46 ? ["start", 7] : x > width - 46 ? ["end", -7] : ["middle", 0];
       add("text", { x: x + aside, y, "text-anchor": anchor, ...more }, text);
@@ -119,8 +118,7 @@ function render({ model, el }) {
     // what the codes reach, and beyond: clamped
     const reach = [(grid.clamp[0] - zeroPoint) * scale, (grid.clamp[1] - zeroPoint) * scale];
     const [from, to] = reach.map(inside);
-    shapes.push(svg("defs", {}, svg("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-      svg("line", { x1: 0, y1: 0, x2: 0, y2: 6, stroke: "var(--clamped)", "stroke-width": 1.6 }))));
+    shapes.push(hatching(hatch));
     add("rect", { x: from, y: TOP, width: Math.max(1, to - from), height: BASE - TOP, fill: "var(--wash)" });
     for (const [a, b] of [[SIDE, from], [to, width - SIDE]]) {
       if (b > a) add("rect", { x: a, y: TOP, width: b - a, height: BASE - TOP, fill: `url(#${hatch})`, opacity: 0.3 });
@@ -202,19 +200,19 @@ function render({ model, el }) {
     const [from, to] = [72, width - 84];
     const length = (e) => (e / Math.max(total, whole)) * (to - from);
     const id = uniqueId("hatch");
-    const shapes = [svg("defs", {}, svg("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-      svg("line", { x1: 0, y1: 0, x2: 0, y2: 6, stroke: "var(--clamped)", "stroke-width": 1.6 })))];
+    const { shapes, add } = sketch();
+    shapes.push(hatching(id));
     [["rounding", rounding, 0], ["clipping", 0, clipping], ["sum", rounding, clipping]].forEach(([name, blue, grey], i) => {
       const y = 20 + i * 24;
-      shapes.push(svg("text", { x: from - 10, y: y + 12, "text-anchor": "end", class: i === 2 ? "ql-strong" : null }, name));
-      shapes.push(svg("rect", { x: from, y, width: length(blue), height: 15, fill: "var(--ours)", opacity: 0.75 }));
-      shapes.push(svg("rect", { x: from + length(blue), y, width: length(grey), height: 15, fill: `url(#${id})` }));
-      shapes.push(svg("text", { x: width, y: y + 12, "text-anchor": "end", class: i === 2 ? "ql-number ql-strong" : "ql-number" }, power(blue + grey, 3)));
+      add("text", { x: from - 10, y: y + 12, "text-anchor": "end", class: i === 2 ? "ql-strong" : null }, name);
+      add("rect", { x: from, y, width: length(blue), height: 15, fill: "var(--ours)", opacity: 0.75 });
+      add("rect", { x: from + length(blue), y, width: length(grey), height: 15, fill: `url(#${id})` });
+      add("text", { x: width, y: y + 12, "text-anchor": "end", class: i === 2 ? "ql-number ql-strong" : "ql-number" }, power(blue + grey, 3));
     });
     const x = from + length(whole);
-    shapes.push(svg("line", { x1: from, y1: 16, x2: from, y2: 86, stroke: "var(--ink)" }));
-    shapes.push(svg("line", { x1: x, y1: 16, x2: x, y2: 86, stroke: "var(--torch)", "stroke-dasharray": "3 3", "stroke-width": 1.4 }));
-    shapes.push(svg("text", { x: Math.max(x, from + 20), y: 11, "text-anchor": x > from + 90 ? "end" : "start", style: "fill: var(--torch)" }, "MinMax’s sum"));
+    add("line", { x1: from, y1: 16, x2: from, y2: 86, stroke: "var(--ink)" });
+    add("line", { x1: x, y1: 16, x2: x, y2: 86, stroke: "var(--torch)", "stroke-dasharray": "3 3", "stroke-width": 1.4 });
+    add("text", { x: Math.max(x, from + 20), y: 11, "text-anchor": x > from + 90 ? "end" : "start", style: "fill: var(--torch)" }, "MinMax’s sum");
     return { height: 90, children: shapes };
   });
 
@@ -228,10 +226,7 @@ function render({ model, el }) {
     choose: (i) => { model.set("sample", i); pick(samples[i], 0); },
   });
   const observerChoice = choice({ label: "The range that an observer picks", options: OBSERVERS, chosen: -1, choose: (i) => pick(state().sample, i) });
-  const gridChoice = choice({
-    label: "Codes", options: GRIDS.map((grid) => grid.name), chosen: model.get("grid"),
-    choose: (i) => { model.set("grid", i); model.save_changes(); },
-  });
+  const gridChoice = picker(model, "grid", "Codes", GRIDS.map((grid) => grid.name));
   const table = comparison(["who", "scale", "zero point", "squared error"]);
   const words = frame(el, sampleChoice.root, root, legend([["ours", "━"], "this page"], [["torch", "•"], `PyTorch ${RELEASES[0]}, recorded`], [["clamped", "▨"], "clipped"]),
     html("div", { class: "ql-controls" }, ...ends.map((end) => end.root)), observerChoice.root, gridChoice.root, bars, table.root);
@@ -247,7 +242,7 @@ function render({ model, el }) {
       end.update(position(sample, [low, high][i]) + sample.negative);
     });
     sampleChoice.update(model.get("sample"));
-    gridChoice.update(model.get("grid"));
+    gridChoice.update();
     observerChoice.update(sample.picks.findIndex(([a, b]) => a === low && b === high));
     const row = (name, kind, { scale, zeroPoint, error }) => [name, kind, scale.toPrecision(9), sayAll(zeroPoint), power(error, 5)];
     const rows = [row("this page", "ours", { ...found, error: found.total })];
@@ -278,8 +273,8 @@ export function sentence(sample, grid, low, high, found, theirs) {
   parts.push(`A step is ${say(scale, 4)}; the values take ${used} of ${all} codes.`);
   parts.push(clipped === 0
     ? "None is clipped: all of the error is rounding."
-    : `${clipped.toLocaleString("en-US")} of ${values.toLocaleString("en-US")} ${clipped === 1 ? "is" : "are"} clipped, and ${clipped === 1 ? "makes" : "make"} ${say((100 * clipping) / total, 3)} % of the error.`);
-  if (above > 0) parts.push(`${above.toLocaleString("en-US")} get${above === 1 ? "s" : ""} a code above ${grid.codes[1]}: reduce_range widens the step, it clamps nothing.`);
+    : `${integer(clipped)} of ${integer(values)} ${clipped === 1 ? "is" : "are"} clipped, and ${clipped === 1 ? "makes" : "make"} ${say((100 * clipping) / total, 3)} % of the error.`);
+  if (above > 0) parts.push(`${integer(above)} get${above === 1 ? "s" : ""} a code above ${grid.codes[1]}: reduce_range widens the step, it clamps nothing.`);
   if (theirs) {
     const same = theirs.scale === scale && theirs.zeroPoint === zeroPoint && theirs.error === total;
     parts.push(same ? "PyTorch’s three numbers are the same, to the last bit." : "PyTorch’s numbers are others: a defect of this page.");

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 
 from qlearn import recordings
-from qlearn.widgets.base import Widget, between, module
+from qlearn.widgets.base import Widget, finite, module, within
 
 GRIDS: tuple[dict[str, Any], ...] = (
     {"dtype": "quint8"},
@@ -58,16 +58,8 @@ class Range(Widget):
         low, high = self.samples[self.sample]["picks"][0]  # what MinMaxObserver picks
         self.low, self.high = traits.get("low", low), traits.get("high", high)
 
-    @traitlets.validate("low", "high")
-    def _finite(self, proposal: dict[str, Any]) -> float:
-        if not np.isfinite(proposal["value"]):
-            raise traitlets.TraitError(f"{proposal['trait'].name} must be finite; got {proposal['value']}")
-        return float(proposal["value"])
-
-    @traitlets.validate("sample", "grid")
-    def _among_recorded(self, proposal: dict[str, Any]) -> int:
-        choices = GRIDS if proposal["trait"].name == "grid" else self.samples
-        return between(proposal, 0, len(choices) - 1) if choices else int(proposal["value"])
+    _finite = finite("low", "high")
+    _recorded = within(sample=lambda chosen: chosen.samples, grid=range(len(GRIDS)))
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         from torch.ao.quantization import MinMaxObserver

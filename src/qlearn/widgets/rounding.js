@@ -1,5 +1,5 @@
 import { clamp, fma32, fround, reciprocal, RELEASE_NAMES, RELEASES, releaseLike, rint } from "./arithmetic.js";
-import { asker, choice, drag, followWidth, frame, html, legend, oncePerFrame, picture, say, slider, svg } from "./kit.js";
+import { asker, drag, followWidth, frame, html, legend, oncePerFrame, picker, picture, say, sayAll, setter, sketch, slider, typed } from "./kit.js";
 
 // Six ways to write "divide by the scale, round, add the zero point": three round before they add, three after. `last` is
 // the number that the rounding to an integer sees, `whole` the integer before the clamp.
@@ -42,13 +42,12 @@ const WIDE = 560; // from this width on, the names stand beside the dots
 const ROOM = 58; // for the codes on the right
 const HALO = "paint-order: stroke; stroke: var(--card); stroke-width: 4px; stroke-linejoin: round";
 
-const bytes = (view, Type) => new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-const signed = (step) => (step > 0 ? `+${step}` : `${step}`.replace("-", "−"));
+const signed = (step) => (step > 0 ? `+${step}` : sayAll(step));
 
 function render({ model, el }) {
   const [scales, zeroPoints] = [model.get("scales"), model.get("zero_points")];
-  const values = bytes(model.get("values"), Float32Array);
-  const codes = bytes(model.get("codes"), Uint8Array);
+  const values = typed(model.get("values"), Float32Array);
+  const codes = typed(model.get("codes"), Uint8Array);
   const recorded = (release, scheme, i) => {
     const row = (RELEASES.indexOf(release) * SCHEMES.length + scheme) * scales.length + i;
     return codes.subarray(row * COUNT, (row + 1) * COUNT);
@@ -65,12 +64,12 @@ function render({ model, el }) {
     const said = FORMULAS.map((f) => Array.from(x, (v) => apply(f, v, s, z)));
     return { i, step, scheme, release, s, z, x, torch, low, tie, said, at: step + REACH };
   };
-  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const set = setter(model);
   const goTo = (step) => set("step", clamp(Math.round(step), -REACH, REACH));
 
-  const cases = choice({ label: "Where", options: CASES.map(([name]) => name), chosen: 0, choose: (i) => set("case", i) });
-  const schemes = choice({ label: "PyTorch’s codes", options: SCHEMES, chosen: 0, choose: (i) => set("scheme", i) });
-  const releases = choice({ label: "PyTorch’s release", options: RELEASE_NAMES, chosen: 0, choose: (i) => set("release", RELEASES[i]) });
+  const cases = picker(model, "case", "Where", CASES.map(([name]) => name));
+  const schemes = picker(model, "scheme", "PyTorch’s codes", SCHEMES);
+  const releases = picker(model, "release", "PyTorch’s release", RELEASE_NAMES, RELEASES);
   const steps = slider({
     label: "value x", steps: COUNT - 1, position: REACH, show: (p) => say(state().x[p], 9),
     move: (p) => goTo(p - REACH),
@@ -90,8 +89,7 @@ function render({ model, el }) {
     const rowY = (row) => first + row * pitch;
     const above = live ? 2 : 1; // PyTorch's rows
     const bottom = rowY(FORMULAS.length + above - 1) + 16;
-    const shapes = [];
-    const add = (tag, attributes, text) => shapes.push(svg(tag, attributes, ...(text === undefined ? [] : [text])));
+    const { shapes, add } = sketch();
 
     // the value's column, the axis, the exact tie
     add("rect", { x: column(step) - gap / 2, y: 20, width: gap, height: bottom - 20, rx: 5, fill: "var(--wash)" });
@@ -161,12 +159,10 @@ function render({ model, el }) {
   const words = frame(el, cases.root, html("div", { class: "ql-choices" }, releases.root, schemes.root), root, marks,
     html("div", { class: "ql-controls" }, steps.root));
   const show = oncePerFrame(() => {
-    const { i, scheme, release, torch, low, said, step, at } = state();
+    const { i, release, torch, low, said, step, at } = state();
     redraw();
     steps.update(at);
-    cases.update(i);
-    schemes.update(scheme);
-    releases.update(RELEASES.indexOf(release));
+    for (const one of [cases, schemes, releases]) one.update();
     const past = low >= 255;
     marks.replaceChildren(legend(
       [["ink", "○"], past ? `${low}, before the clamp` : `code ${low}`], [["ink", "●"], past ? `${low + 1}, before the clamp` : `code ${low + 1}`],

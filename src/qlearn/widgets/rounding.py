@@ -8,7 +8,7 @@ import numpy as np
 import traitlets
 
 from qlearn import recordings
-from qlearn.widgets.base import RELEASES, Widget, between, module, release_trait
+from qlearn.widgets.base import RELEASES, Widget, module, release_trait, within
 
 REACH = 12  # float32 numbers on either side of the middle one
 
@@ -44,17 +44,7 @@ class Tie(Widget):
             **traits,
         )
 
-    @traitlets.validate("case")
-    def _recorded(self, proposal: dict[str, Any]) -> int:
-        return between(proposal, 0, len(self.scales) - 1) if self.scales else int(proposal["value"])
-
-    @traitlets.validate("step")
-    def _in_reach(self, proposal: dict[str, Any]) -> int:
-        return between(proposal, -REACH, REACH)
-
-    @traitlets.validate("scheme")
-    def _scheme(self, proposal: dict[str, Any]) -> int:
-        return between(proposal, 0, 1)
+    _recorded = within(case=lambda tie: tie.scales, step=range(-REACH, REACH + 1), scheme=range(2))
 
     def ask_torch(self, torch: Any, question: dict[str, Any]) -> dict[str, Any]:
         x, scale, zero_point = torch.tensor([question["x"]]), question["scale"], question["zero_point"]
