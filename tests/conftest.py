@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-os.environ |= _cpu.without_amx(_cpu.of_linux())  # for PyTorch in this process, and in all that it starts
+os.environ |= _cpu.without_amx()  # for PyTorch in this process, and in all that it starts
 SHOWN = [name for name in ("anywidget", "playwright") if importlib.util.find_spec(name) is None]  # what is lacking
 collect_ignore_glob = ["test_lab.py", "test_pages.py", "recordings/*", "widgets/*"] if SHOWN else []
 

@@ -112,7 +112,7 @@ def run(capability: str, names: list[str], outputs: int, seed: int) -> list[Row]
     """The rows of one capability, from a process of its own; None if that process was ended by the CPU."""
     if not names:
         return []
-    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()} | _cpu.without_amx(_cpu.of_linux())
+    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()} | _cpu.without_amx()
     rows: list[Row] = []
     command = [sys.executable, __file__, "--child", capability, str(outputs), str(seed), *names]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:

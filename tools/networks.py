@@ -46,7 +46,7 @@ def run(size: int, seeds: int, seed: int) -> list[Row]:
 
 def asked(capability: str, size: int, seeds: int, seed: int) -> Iterator[Row]:
     """The rows of one capability."""
-    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()} | _cpu.without_amx(_cpu.of_linux())
+    env = os.environ | {"ATEN_CPU_CAPABILITY": capability.lower()} | _cpu.without_amx()
     command = [sys.executable, __file__, "--child", *map(str, (size, seeds, seed))]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         for line in process.stdout or ():

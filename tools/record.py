@@ -118,7 +118,7 @@ def run(name: str, kind: str) -> tuple[Arrays, Source]:
 
 def environment(kind: str) -> dict[str, str]:
     """The variables that make PyTorch, FBGEMM and oneDNN a kind of machine."""
-    lesser = SWITCHES if kind == WITHOUT_VNNI else _cpu.without_amx(_cpu.of_linux())
+    lesser = SWITCHES if kind == WITHOUT_VNNI else _cpu.without_amx()
     return {"ATEN_CPU_CAPABILITY": CAPABILITY[kind].lower()} | lesser
 
 

@@ -44,7 +44,7 @@ def fill(cache_path: str) -> None:
 
 
 def stand_in(app: Sphinx, config: Config) -> None:
-    os.environ |= _cpu.without_amx(_cpu.of_linux())  # for the kernels that this build starts
+    os.environ |= _cpu.without_amx()  # for the kernels that this build starts
     if not _cpu.is_x86():
         fill(config.nb_execution_cache_path)
 

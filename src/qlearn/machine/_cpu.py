@@ -108,9 +108,9 @@ def onednn(cpu: Features, environ: Mapping[str, str] = os.environ) -> str:
     return "AVX2" if most >= ONEDNN.index("avx2") else ONEDNN[most].upper()
 
 
-def without_amx(cpu: Features, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What keeps oneDNN from AMX where it would take it, for the environment in which PyTorch starts."""
-    return {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"} if onednn(cpu, environ) == "AMX" else {}
+def without_amx() -> dict[str, str]:
+    """What keeps oneDNN from AMX where this CPU would take it, for the environment in which PyTorch starts."""
+    return {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"} if onednn(of_linux(), os.environ) == "AMX" else {}
 
 
 def nearest(name: str) -> str:
