@@ -39,8 +39,9 @@ def add(a: QTensor, b: QTensor, scale: float, zero_point: int, *, machine: Machi
     With r = float32(1) / float32(scale), x the float32 sum of both dequantized inputs, all in float32:
 
     - AVX2, AVX512, vector body: dequantize fma(s, q, s * -z); quantize rint(x * r) + zero_point.
-    - DEFAULT, vector body: dequantize (q - z) * s; quantize rint(fma(x, r, zero_point)).
-    - scalar tail: dequantize (q - z) * s; quantize rint(x * r + zero_point), rounded after each step.
+    - DEFAULT, vector body, and scalar tail: dequantize (q - z) * s; quantize rint(x * r) + zero_point.
+    - the same in 2.13: rint(fma(x, r, zero_point)) in DEFAULT's body, rint(x * r + zero_point) in the tail, rounded
+      after each step.
 
     Then the result is clamped to the dtype. qint32 is quantized as in the tail, in the body too, and DEFAULT's body
     rounds its zero points to float32. The engine qnnpack
@@ -122,7 +123,7 @@ def dequantize_default(q: Codes, scale: np.float32, zero_point: int) -> Floats:
 
 
 def steps(dtype: str, machine: Machine, path: int) -> tuple[Dequantize, Quantize]:
-    """How a kernel dequantizes and quantizes on one path."""
+    """How a kernel dequantizes and quantizes on one path: where the body and the tail of add are rounded."""
     dequantize: Dequantize = dequantize_subtract
     if path == BODY:
         dequantize = dequantize_default if machine.capability == "DEFAULT" else dequantize_fused

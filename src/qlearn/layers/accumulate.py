@@ -94,8 +94,9 @@ def can_saturate(w: Array, largest: int) -> npt.NDArray[np.bool_]:
 def saturation_loss(x: Array, w: Array) -> Ints:
     """What x @ w exceeds the sum that clamps the sum of each two neighbouring products to int16 (Chapter 6).
 
-    A CPU without VNNI multiplies 32 bytes at once with the instruction vpmaddubsw: x_0 * w_0 + x_1 * w_1, for k = 0 and
-    1, 2 and 3, ..., clamped to [-32768, 32767]. Codes x up to 128 never reach the clamp.
+    FBGEMM and oneDNN without VNNI, and FBGEMM's depthwise kernels on every CPU, multiply 32 bytes at once with the
+    instruction vpmaddubsw: x_0 * w_0 + x_1 * w_1, for k = 0 and 1, 2 and 3, ..., clamped to [-32768, 32767]. Codes x up
+    to 128 never reach the clamp. Which layers lose so much: ``layers.kernels.kernel_of``, ``layers.linear``.
 
     Only pairs of weights that can reach it with the largest x are looked at.
 
