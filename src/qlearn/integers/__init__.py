@@ -4,20 +4,32 @@
 or ``Thresholds``, each with ``codes(acc)``. ``steps_of`` does it for all channels of a layer at once, as arrays
 (``Steps``: low, high, M, B, S, late; ``steps[c]`` is a form). ``prove(steps, f)`` recomputes the proof and raises
 ``Unproven``.
+
+``linear`` and ``convolution`` give a layer's ``Requantization``: what its channels sum (``accumulators``), the float32
+``formula``, the integer ``steps``; ``codes(acc)`` runs the integers, ``check()`` proves them again. ``Codes`` are what
+comes in: a scale, a zero point, the least and the largest code.
 """
 
+from qlearn.integers.accumulators import Accumulators, Codes
 from qlearn.integers.certificate import Unproven, prove
 from qlearn.integers.forms import Form, Line, LineLate, Steps, Thresholds
 from qlearn.integers.line import spread
+from qlearn.integers.requantization import Formula, Requantization, convolution, linear
 from qlearn.integers.steps import step_of, steps_of
 
 __all__ = [
+    "Accumulators",
+    "Codes",
     "Form",
+    "Formula",
     "Line",
     "LineLate",
+    "Requantization",
     "Steps",
     "Thresholds",
     "Unproven",
+    "convolution",
+    "linear",
     "prove",
     "spread",
     "step_of",

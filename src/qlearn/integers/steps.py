@@ -111,6 +111,9 @@ def _fitted(k: Ints, T: Ints, low: Ints, high: Ints, first: Ints, last: Ints, co
     out, (least, most) = _Fitted(first, codes), codes
     flat = first == last
     out.found[flat], out.B[flat] = True, first[flat]
+    todo = np.flatnonzero(~flat)
+    if not todo.size:
+        return out
     reach = np.maximum(np.abs(low), np.abs(high))
 
     def accept(channels: Ints, M: Ints, B: Ints, S: Ints) -> None:
@@ -127,17 +130,13 @@ def _fitted(k: Ints, T: Ints, low: Ints, high: Ints, first: Ints, last: Ints, co
         np.concatenate([T - 1 - low, np.where(stop, high - low, T[-1] - 1 - low)[None]]),
         np.concatenate([k - first, (last - first + stop)[None]]),
     )
-    todo = np.flatnonzero(~flat)
-    if todo.size:
-        line = lines(below.of(todo), above.of(todo), reach[todo])
-        B = roundest(line.least_B, line.most_B)
-        ok = line.found
-        accept(todo[ok], line.M[ok], B[ok], line.S[ok])
-        todo = todo[~ok]
+    line = lines(below.of(todo), above.of(todo), reach[todo])
+    B, ok = roundest(line.least_B, line.most_B), line.found
+    accept(todo[ok], line.M[ok], B[ok], line.S[ok])
+    todo = todo[~ok]
     if todo.size:
         line = lines(below.of(todo), one_later(above.of(todo)), reach[todo])
-        B, late = late_codes(above.of(todo), line)
-        ok = line.found
+        (B, late), ok = late_codes(above.of(todo), line), line.found
         accept(todo[ok], line.M[ok], B[ok], line.S[ok])
         point, channel = np.nonzero(late & ok)
         out.late[todo[channel], (above.code[:, todo] + first[todo])[point, channel] - least] = True
