@@ -26,13 +26,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Lines", "Points", "late_codes", "lines", "one_later", "roundest", "spread"]
+__all__ = ["Lines", "Points", "late_lines", "lines", "roundest", "spread"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 SHIFTS = range(52)
 """S; with codes below 2**9 in magnitude, k << S stays below 2**60."""
+FINER = range(14)
+"""How much larger than the smallest S that of a line with late codes may be, to have fewer of them."""
 REACH = 2.0**60
 """abs(M * acc), at most: then every number on the way stays below 2**63."""
 STEEP = 512
@@ -81,9 +83,7 @@ def lines(below: Points, above: Points, reach: Ints) -> Lines:
         open_ &= ~fits
     found &= ~open_ & (M.astype(np.float64) * reach < REACH)
     M, S = np.where(found, M, 0), np.where(found, S, 0)
-    least = ((below.code << S) - M * below.acc).max(axis=0)
-    most = ((above.code << S) - M * above.acc).min(axis=0) - 1
-    return Lines(found, M, least, most, S)
+    return Lines(found, M, *offsets(below, above, M, S), S)
 
 
 def end(below: Points, above: Points, *, rising: bool) -> tuple[Ints, Ints, Bools]:
@@ -113,20 +113,50 @@ def end(below: Points, above: Points, *, rising: bool) -> tuple[Ints, Ints, Bool
     return p, q, alive
 
 
-def one_later(above: Points) -> Points:
-    """The points above for lines with late codes, which may be too early by one accumulator, but not by a code."""
-    return Points(np.concatenate([above.acc - 1, above.acc]), np.concatenate([above.code, above.code + 1]))
+def late_lines(below: Points, above: Points, reach: Ints) -> tuple[Lines, Ints, Bools]:
+    """Lines with few late codes, their offsets B, and which of the points above have their code late: (n, C).
 
+    Such a line may be at or over a point above, too early by one accumulator, but not by a code. Of the slopes with
+    2**-S near that which leaves the points most room, the one is taken whose parameters have the fewest bits: a late
+    code counts 8, and S counts twice, in M and in B.
 
-def late_codes(above: Points, found: Lines) -> tuple[Ints, Bools]:
-    """The offset B, and which of the points above have their code late: (C,) and (n, C).
-
-    The fewest are late with the smallest B; from there on B may grow until one more would be.
+    Args, returns: as ``lines``.
     """
+    early = Points(np.concatenate([above.acc - 1, above.acc]), np.concatenate([above.code, above.code + 1]))
+    first = lines(below, early, reach)
+    middle, most = roomiest(below, above), reach.astype(np.float64)
+    found, bits = first, np.full(reach.shape, np.iinfo(np.int64).max)
+    for finer in FINER:
+        S = np.minimum(first.S + finer, SHIFTS[-1])
+        nearest = np.rint(middle * 2.0**S).astype(np.int64)
+        for M in (first.M << (S - first.S), nearest - 1, nearest, nearest + 1):
+            least, ends = offsets(below, early, M, S)
+            cost = 8 * ((above.code << S) - M * above.acc <= least).sum(axis=0) + 2 * S
+            better = first.found & (least <= ends) & (M * most < REACH) & (M > 0) & (cost < bits)
+            bits = np.where(better, cost, bits)
+            chosen = zip((M, least, ends, S), found[1:], strict=True)
+            found = Lines(first.found, *(np.where(better, new, old) for new, old in chosen))
     B_when_late = (above.code << found.S) - found.M * above.acc  # (n, C)
     more = np.where(B_when_late > found.least_B, B_when_late, np.iinfo(np.int64).max).min(axis=0)
     B = roundest(found.least_B, np.minimum(found.most_B, more - 1))
-    return B, B_when_late <= B
+    return found, B, B_when_late <= B
+
+
+def roomiest(below: Points, above: Points) -> npt.NDArray[np.float64]:
+    """The slope at which room(m) is largest, to 2**-40 of it or so: where its pieces turn from rising to falling."""
+    each = np.arange(below.acc.shape[1])
+    low, high = np.zeros(each.size), np.full(each.size, float(STEEP))
+    for _ in range(50):
+        m = (low + high) / 2
+        i, j = (below.code - m * below.acc).argmax(axis=0), (above.code - m * above.acc).argmin(axis=0)
+        rises = below.acc[i, each] > above.acc[j, each]
+        low, high = np.where(rises, m, low), np.where(rises, high, m)
+    return low
+
+
+def offsets(below: Points, above: Points, M: Ints, S: Ints) -> tuple[Ints, Ints]:
+    """The least and the largest B with which a line of slope M / 2**S is between the points; none if that is less."""
+    return ((below.code << S) - M * below.acc).max(axis=0), ((above.code << S) - M * above.acc).min(axis=0) - 1
 
 
 def roundest(least: Ints, most: Ints) -> Ints:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from qlearn.integers.certificate import prove
 from qlearn.integers.forms import Form, Ints, Steps, Thresholds
-from qlearn.integers.line import Points, late_codes, lines, one_later, roundest
+from qlearn.integers.line import Points, late_lines, lines, roundest
 
 __all__ = ["step_of", "steps_of", "thresholds"]
 
@@ -135,8 +135,8 @@ def _fitted(k: Ints, T: Ints, low: Ints, high: Ints, first: Ints, last: Ints, co
     accept(todo[ok], line.M[ok], B[ok], line.S[ok])
     todo = todo[~ok]
     if todo.size:
-        line = lines(below.of(todo), one_later(above.of(todo)), reach[todo])
-        (B, late), ok = late_codes(above.of(todo), line), line.found
+        line, B, late = late_lines(below.of(todo), above.of(todo), reach[todo])
+        ok = line.found
         accept(todo[ok], line.M[ok], B[ok], line.S[ok])
         point, channel = np.nonzero(late & ok)
         out.late[todo[channel], (above.code[:, todo] + first[todo])[point, channel] - least] = True
