@@ -8,26 +8,38 @@ or ``Thresholds``, each with ``codes(acc)``. ``steps_of`` does it for all channe
 ``linear`` and ``convolution`` give a layer's ``Requantization``: what its channels sum (``accumulators``), the float32
 ``formula``, the integer ``steps``; ``codes(acc)`` runs the integers, ``check()`` proves them again. ``Codes`` are what
 comes in: a scale, a zero point, the least and the largest code.
+
+``addition`` gives a ``Sum``: ``body`` and ``tail``, each an ``Affine``, ``OfSum``, ``TwoTables`` or ``Table`` with
+``codes(a, b)``, proved on all pairs; ``check()``.
 """
 
 from qlearn.integers.accumulators import Accumulators, Codes
+from qlearn.integers.addition import Sum, addition
 from qlearn.integers.certificate import Unproven, prove
 from qlearn.integers.forms import Form, Line, LineLate, Steps, Thresholds
 from qlearn.integers.line import spread
+from qlearn.integers.pairs import Affine, OfSum, Pair, Table, TwoTables
 from qlearn.integers.requantization import Formula, Requantization, convolution, linear
 from qlearn.integers.steps import step_of, steps_of
 
 __all__ = [
     "Accumulators",
+    "Affine",
     "Codes",
     "Form",
     "Formula",
     "Line",
     "LineLate",
+    "OfSum",
+    "Pair",
     "Requantization",
     "Steps",
+    "Sum",
+    "Table",
     "Thresholds",
+    "TwoTables",
     "Unproven",
+    "addition",
     "convolution",
     "linear",
     "prove",
