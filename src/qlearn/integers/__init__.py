@@ -10,7 +10,10 @@ or ``Thresholds``, each with ``codes(acc)``. ``steps_of`` does it for all channe
 comes in: a scale, a zero point, the least and the largest code.
 
 ``addition`` gives a ``Sum``: ``body`` and ``tail``, each an ``Affine``, ``OfSum``, ``TwoTables`` or ``Table`` with
-``codes(a, b)``, proved on all pairs; ``check()``.
+``codes(a, b)``, proved on all pairs; ``check()``. ``multiplication`` and ``prelu`` give a ``Product``, ``lookup`` the
+tables of any function of one code (activations, numbers added, cat, other scales), ``avg_pool2d``,
+``adaptive_avg_pool2d`` and ``mean`` an ``Average``, whose ``form`` takes the sum of a window. Where a kernel has a
+vector body and a scalar tail, so have these: ``on(path)``, the paths being those of ``Machine.path_map``.
 """
 
 from qlearn.integers.accumulators import Accumulators, Codes
@@ -19,19 +22,25 @@ from qlearn.integers.certificate import Unproven, prove
 from qlearn.integers.forms import Form, Line, LineLate, Steps, Thresholds
 from qlearn.integers.line import spread
 from qlearn.integers.pairs import Affine, OfSum, Pair, Table, TwoTables
+from qlearn.integers.pools import Average, adaptive_avg_pool2d, avg_pool2d, mean
+from qlearn.integers.products import Product, multiplication, prelu
 from qlearn.integers.requantization import Formula, Requantization, convolution, linear
 from qlearn.integers.steps import step_of, steps_of
+from qlearn.integers.tables import Lookup, lookup
 
 __all__ = [
     "Accumulators",
     "Affine",
+    "Average",
     "Codes",
     "Form",
     "Formula",
     "Line",
     "LineLate",
+    "Lookup",
     "OfSum",
     "Pair",
+    "Product",
     "Requantization",
     "Steps",
     "Sum",
@@ -39,9 +48,15 @@ __all__ = [
     "Thresholds",
     "TwoTables",
     "Unproven",
+    "adaptive_avg_pool2d",
     "addition",
+    "avg_pool2d",
     "convolution",
     "linear",
+    "lookup",
+    "mean",
+    "multiplication",
+    "prelu",
     "prove",
     "spread",
     "step_of",

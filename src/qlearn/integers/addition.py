@@ -16,7 +16,7 @@ from qlearn.elementwise import xnnpack
 from qlearn.elementwise.qnnpack_add import fixed_point, qnnpack_add, shift_right
 from qlearn.elementwise.sums_and_products import Pairwise, sum_of
 from qlearn.integers.certificate import Unproven
-from qlearn.integers.pairs import Pair, pair_of, prove_pair
+from qlearn.integers.pairs import Pair, check_dtype, pair_of, prove_pair
 from qlearn.machine.machine import BODY, TAIL, Machine
 
 __all__ = ["Sum", "addition"]
@@ -77,8 +77,7 @@ def addition(
         ValueError: as ``qlearn.add``.
         NotImplementedError: qint32, whose pairs are too many.
     """
-    if dtype not in ("quint8", "qint8"):
-        raise NotImplementedError(f"dtype must be quint8 or qint8 for integers, got {dtype}")
+    check_dtype(dtype)
     kernel = kernel_of(a, b, (scale, zero_point), dtype, machine, relu=relu, alike=alike)
     info = np.iinfo(DTYPES[dtype])
     codes = (zero_point if relu else int(info.min)), int(info.max)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qlearn.integers.forms import Ints, Steps
+from qlearn.integers.forms import Form, Ints, Steps
 
-__all__ = ["Unproven", "prove", "starts_of_runs"]
+__all__ = ["Unproven", "prove", "prove_form", "starts_of_runs"]
 
 
 class Unproven(ValueError):
@@ -51,6 +51,14 @@ def prove(steps: Steps, f: Callable[[Ints], npt.NDArray[Any]]) -> int:
         )
     _check_runs(steps, points, mine)
     return int(points.size)
+
+
+def prove_form(form: Form, f: Callable[[Ints], npt.NDArray[Any]]) -> int:
+    """``prove`` for one form: f takes accumulators (n,).
+
+    Returns, raises: as ``prove``.
+    """
+    return prove(Steps.of(form), lambda acc: np.asarray(f(acc[:, 0]))[:, None])
 
 
 def starts_of_runs(steps: Steps) -> Ints:

@@ -165,6 +165,18 @@ class Steps:
     def __iter__(self) -> Iterator[Form]:
         return (self[c] for c in range(len(self)))
 
+    @classmethod
+    def of(cls, form: Form) -> Steps:
+        """One form as the steps of one channel."""
+        low, high = (np.array([end], np.int64) for end in (form.low, form.high))
+        if isinstance(form, Thresholds):
+            none, clip = np.zeros(1, np.int64), (form.first, form.first + len(form.at))
+            late = np.zeros((1, len(form.at) + 1), np.bool_)
+            return cls(low, high, none, none, none, late, clip, {0: form})
+        M, B, S = (np.array([number], np.int64) for number in (form.M, form.B, form.S))
+        late = np.isin(np.arange(form.clip[0], form.clip[1] + 1), getattr(form, "late", ()))[None]
+        return cls(low, high, M, B, S, late, form.clip, {})
+
     def count(self) -> dict[str, int]:
         """How many channels have each form."""
         late = int(self.late.any(axis=1).sum())

@@ -18,7 +18,7 @@ from qlearn.integers.forms import SHIFT_BITS, Form, Ints, Thresholds
 from qlearn.integers.plane import plane
 from qlearn.integers.steps import step_of
 
-__all__ = ["Affine", "OfSum", "Pair", "Table", "TwoTables", "all_pairs", "pair_of", "prove_pair"]
+__all__ = ["Affine", "OfSum", "Pair", "Table", "TwoTables", "all_pairs", "check_dtype", "pair_of", "prove_pair"]
 
 Function = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]]
 SHIFTS = range(13)
@@ -158,6 +158,12 @@ def all_pairs(dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     info = np.iinfo(DTYPES[dtype])
     codes = np.arange(info.min, info.max + 1).astype(DTYPES[dtype])
     return codes.repeat(256), np.tile(codes, 256)
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse qint32, which has too many codes."""
+    if dtype not in ("quint8", "qint8"):
+        raise NotImplementedError(f"dtype must be quint8 or qint8 for integers, got {dtype}")
 
 
 def rises(table: Ints) -> bool:
