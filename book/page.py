@@ -116,7 +116,7 @@ def predict(right: int, others: dict[str, int], because: str = "") -> None:
     """A box below a question: which integer? It says right, or which arithmetic gives the reader's number.
 
     Args:
-        right: PyTorch's integer.
+        right: the right integer, in most questions PyTorch's.
         others: the integers of other arithmetics by their names, each such that "is what <name> gives" is a sentence.
         because: a sentence or two in HTML that the answer ends with.
     """

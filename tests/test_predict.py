@@ -109,9 +109,9 @@ def asked(box, browser, tmp_path: Path):
     [
         ("-5", "right", "Right: -5. A tie goes to even."),
         (" −5 ", "right", "Right: -5. A tie goes to even."),
-        ("-4", "wrong", "Not PyTorch’s. -4 is what truncation gives."),
-        ("1,000", "wrong", "Not PyTorch’s. 1000 is what float64 gives."),
-        ("7", "wrong", "Not PyTorch’s, and none of the arithmetics named here gives 7."),
+        ("-4", "wrong", "No. -4 is what truncation gives."),
+        ("1,000", "wrong", "No. 1000 is what float64 gives."),
+        ("7", "wrong", "No, and none of the arithmetics named here gives 7."),
         ("", "unclear", "An integer, please, such as 10."),
         ("4.5", "unclear", "An integer, please, such as 10."),
         ("<b>", "unclear", "An integer, please, such as 10."),

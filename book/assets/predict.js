@@ -1,7 +1,7 @@
 // Predict first: reads the integer in the box below a question and says whose it is.
 //
-// The page has the answers, computed by its own cells (page.py, predict): <data class="right"> is PyTorch's, each other
-// <data> an arithmetic's, named in the text behind it. Nothing is computed here.
+// The page has the answers, computed by its own cells (page.py, predict): <data class="right"> is the right one, each
+// other <data> an arithmetic's, named in the text behind it. Nothing is computed here.
 "use strict";
 
 for (const question of document.querySelectorAll(".ql-predict")) {
@@ -14,8 +14,8 @@ for (const question of document.querySelectorAll(".ql-predict")) {
     if (!/^[-+]?\d+$/.test(value)) return ["unclear", `An integer, please, such as ${Number(right.value) > 99 ? 100 : 10}.`];
     const answer = answers.find((each) => Number(each.value) === Number(value));
     if (answer === right) return ["right", `Right: ${right.parentElement.innerHTML}`];
-    if (answer) return ["wrong", `Not PyTorch’s. ${answer.parentElement.innerHTML}`];
-    return ["wrong", `Not PyTorch’s, and none of the arithmetics named here gives ${Number(value)}.`];
+    if (answer) return ["wrong", `No. ${answer.parentElement.innerHTML}`];
+    return ["wrong", `No, and none of the arithmetics named here gives ${Number(value)}.`];
   };
 
   form.addEventListener("submit", (event) => {

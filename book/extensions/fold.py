@@ -31,12 +31,16 @@ def visit_hint(self: HTML5Translator, node: nodes.Element) -> None:
     unfold(self, node, "hint", "Show the hint", "Hide the hint")
 
 
-def visit_admonition(self: HTML5Translator, node: nodes.Element) -> None:
-    if "dropdown" in node["classes"]:
+def is_dropdown(node: nodes.Element | None) -> bool:
+    return isinstance(node, nodes.admonition) and "dropdown" in node["classes"]
+
+
+def visit_admonition(self: HTML5Translator, node: nodes.Element, name: str = "") -> None:
+    if is_dropdown(node):
         title = escape(node.pop(0).astext())
         unfold(self, node, "", title, title)
     else:
-        type(self).visit_admonition(self, node)
+        type(self).visit_admonition(self, node, name)
 
 
 def visit_code(self: HTML5Translator, node: nodes.Element) -> None:
@@ -47,8 +51,8 @@ def depart(self: HTML5Translator, node: nodes.Element) -> None:
     self.body.append("</details>\n")
 
 
-def depart_admonition(self: HTML5Translator, node: nodes.Element) -> None:
-    self.body.append("</details>\n" if "dropdown" in node["classes"] else "</div>\n")
+def depart_admonition(self: HTML5Translator, node: nodes.Element | None = None) -> None:
+    self.body.append("</details>\n" if is_dropdown(node) else "</div>\n")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
