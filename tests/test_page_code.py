@@ -109,8 +109,8 @@ def test_a_sum_that_a_compiler_may_fuse(tmp_path: Path) -> None:
     if not (cpuinfo.exists() and " fma " in cpuinfo.read_text() and shutil.which("gcc")):
         pytest.skip("no gcc, or a CPU without a fused multiply-add: the fused sum cannot run here")
     (tmp_path / "fused").mkdir()
-    target = compiled(tmp_path / "fused", source, "-mfma", "-ffp-contract=fast")
-    np.testing.assert_array_equal(sums_in_c(target), fused)
+    target = sums_in_c(compiled(tmp_path / "fused", source, "-mfma", "-ffp-contract=fast"))
+    assert any(np.array_equal(target, either) for either in (fused, fused.T))  # which product, gcc chooses
 
 
 @pytest.mark.skipif(shutil.which("iverilog") is None, reason="no Verilog simulator, iverilog")
