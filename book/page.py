@@ -137,8 +137,7 @@ def predict(right: int, others: dict[str, int], because: str = "") -> None:
         HTML(
             f'<div class="ql-predict"><form hidden><label>Your integer <input name="integer" inputmode="{keys}" '
             'autocomplete="off" size="7"></label> <button>Check</button> <output aria-live="polite"></output></form>'
-            '<details class="ql-fold"><summary><span class="collapsed">Show the answer</span>'
-            f'<span class="expanded">Hide the answer</span></summary>{"".join(lines)}</details></div>'
+            f'<details class="ql-fold"><summary>Show the answer</summary>{"".join(lines)}</details></div>'
         )
     )
 

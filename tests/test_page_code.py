@@ -80,6 +80,75 @@ def test_the_last_step_of_a_layer_in_c(lane: str, tmp_path: Path) -> None:
 
 
 @needs_cc
+def test_a_code_of_any_float32_in_c(tmp_path: Path) -> None:
+    """Chapter 2's C quantizes as 2.14 does: each 997th float32, the edges, and what lies around all ties."""
+    c = compiled(
+        tmp_path,
+        blocks("rounding", "c")[0]
+        + (
+            "void each(int n, const float *x, double s, int32_t z, uint8_t *q) "
+            "{ for (int i = 0; i < n; i++) q[i] = quantize(x[i], s, z); }\n"
+        ),
+    )
+    c.each.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_double, ctypes.c_int, ctypes.c_void_p]
+    some = np.arange(0, 2**32, 997, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    edges = np.float32([np.inf, -np.inf, np.nan, 0, -0.0])
+    for s, z in ((0.05, 3), (0.05, 128), (1.0, 127), (1.0, 255), (0.009925744496285915, 75), (1 / 16, 0)):
+        around = (np.concatenate([(np.arange(256) - 0.5 - z) * s, [2.0**31 * s, -(2.0**31) * s]])).astype(np.float32)
+        near = (around.view(np.int32)[:, None] + np.arange(-12, 13, dtype=np.int32)).ravel().view(np.float32)
+        x = np.concatenate([some, edges, near])
+        found = np.empty(x.size, np.uint8)
+        c.each(x.size, pointer(x), s, z, pointer(found))
+        machine = qlearn.Machine("x86", "AVX2", threads=1)
+        theirs = qlearn.quantize_per_tensor(x, s, z, "quint8", machine=machine).int_repr()
+        np.testing.assert_array_equal(found, theirs)
+
+
+class Params(ctypes.Structure):
+    """A scale and a zero point, as Chapter 4's C takes them."""
+
+    _fields_ = (("s", ctypes.c_float), ("z", ctypes.c_int))
+
+
+SUMS = {
+    "question": ((0.009925744496285915, 75), (0.02780967578291893, 61), (0.03012926385428833, 56)),
+    "tidy": ((0.05, 100), (0.05, 100), (0.1, 128)),
+    "half": ((0.037, 90), (0.0185, 30), (0.074, 100)),
+    "quarters": ((0.03, 77), (0.03, 51), (0.04, 101)),
+    "binary": ((1 / 16, 75), (1 / 16, 61), (1 / 8, 57)),
+}
+
+
+def sum_in_c(c: ctypes.CDLL, q1: Any, q2: Any, parameters: Any) -> Any:
+    total = np.empty_like(q1)
+    arguments = [pointer(q1), pointer(q2), pointer(total), ctypes.c_size_t(q1.size)]
+    c.add(*arguments, *(Params(*each) for each in parameters))
+    return total
+
+
+@needs_cc
+@pytest.mark.parametrize("name", SUMS)
+def test_the_sum_of_two_tensors_in_c(name: str, tmp_path: Path) -> None:
+    """Chapter 4's C, on all pairs of codes in the body and in the tail, and on each length up to three blocks."""
+    c, machine = compiled(tmp_path, blocks("elementwise", "c")[0]), qlearn.Machine("fbgemm", "AVX2", threads=1)
+    one, two, out = SUMS[name]
+
+    def theirs(q1: Any, q2: Any) -> Any:
+        a, b = qlearn.QTensor(q1, *one, "quint8"), qlearn.QTensor(q2, *two, "quint8")
+        return qlearn.add(a, b, *out, machine=machine).int_repr()
+
+    q1, q2 = (np.ascontiguousarray(q.ravel(), np.uint8) for q in np.mgrid[:256, :256])
+    np.testing.assert_array_equal(sum_in_c(c, q1, q2, SUMS[name]), theirs(q1, q2))
+    for start in range(0, q1.size, 63):
+        pair = q1[start : start + 63].copy(), q2[start : start + 63].copy()
+        np.testing.assert_array_equal(sum_in_c(c, *pair, SUMS[name]), theirs(*pair))
+    rng = np.random.default_rng(4)
+    for n in range(193):
+        pair = tuple(rng.integers(0, 256, (2, n)).astype(np.uint8))
+        np.testing.assert_array_equal(sum_in_c(c, *pair, SUMS[name]), theirs(*pair))
+
+
+@needs_cc
 def test_a_layer_by_eight_comparisons_in_c(tmp_path: Path) -> None:
     c = compiled(tmp_path, blocks("linear", "c")[1])
     c.code.restype = ctypes.c_uint8
