@@ -112,6 +112,36 @@ def glue(**values: Any) -> None:
     display(Javascript(f"({IN_NOTEBOOK})({json.dumps({name: str(value) for name, value in values.items()})})"))
 
 
+def predict(right: int, others: dict[str, int], because: str = "") -> None:
+    """A box below a question: which integer? It says right, or which arithmetic gives the reader's number.
+
+    Args:
+        right: the right integer, in most questions PyTorch's.
+        others: the integers of other arithmetics by their names, each such that "is what <name> gives" is a sentence.
+        because: a sentence or two in HTML that the answer ends with.
+    """
+    named: dict[int, list[str]] = {}
+    for name, integer in others.items():
+        named.setdefault(int(integer), []).append(name)
+    alike = named.pop(int(right), [])
+    told = [because] if because else []
+    if alike:
+        told.append(f"It is what {' or '.join(alike)} gives, too.")
+    lines = [f'<p><data class="right" value="{right}">{right}</data>. {" ".join(told)}</p>'.replace(" </p>", "</p>")]
+    lines += [
+        f'<p><data value="{integer}">{integer}</data> is what {" or ".join(names)} gives.</p>'
+        for integer, names in named.items()
+    ]
+    keys = "text" if min(right, *named, 0) < 0 else "numeric"  # a telephone's numeric keys have no minus
+    display(
+        HTML(
+            f'<div class="ql-predict"><form hidden><label>Your integer <input name="integer" inputmode="{keys}" '
+            'autocomplete="off" size="7"></label> <button>Check</button> <output aria-live="polite"></output></form>'
+            f'<details class="ql-fold"><summary>Show the answer</summary>{"".join(lines)}</details></div>'
+        )
+    )
+
+
 def running(engine: str) -> Machine | None:
     """What the running PyTorch uses with an engine, which is set; None where some of its kernels are not known."""
     import torch
