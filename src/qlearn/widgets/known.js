@@ -1,0 +1,85 @@
+import { DTYPES, fround } from "./arithmetic.js";
+import { ofDequantize, ofQuantize } from "./known_codes.js";
+import { ofProduct, ofSum } from "./known_sums.js";
+
+// The list of known arithmetics: of each operator PyTorch's own, the mistakes that people make, and other runtimes'. The same
+// list, name for name, is qlearn.runtimes.known in Python.
+
+const scale = (name, label, value) => ({ name, kind: "scale", label, value });
+const zero = (name, label, value) => ({ name, kind: "zero", label, value });
+const dtype = { name: "dtype", kind: "dtype", label: "dtype", value: "quint8", choices: ["quint8", "qint8"] };
+const two = (s, z) => [
+  scale("s1", "scale of a", 0.05), zero("z1", "zero point of a", 100), scale("s2", "scale of b", 0.05), zero("z2", "zero point of b", 100),
+  scale("s", "scale of the result", s), zero("z", "zero point of the result", z), dtype,
+];
+const codes = [{ name: "q1", kind: "code", label: "code of a" }, { name: "q2", kind: "code", label: "code of b" }];
+const own = [scale("s", "scale", 0.05), zero("z", "zero point", 100), dtype];
+
+export const OPERATORS = {
+  quantize: { title: "quantize", params: own, inputs: [{ name: "x", kind: "float32", label: "real number" }], output: "code" },
+  dequantize: { title: "dequantize", params: own, inputs: [{ name: "q", kind: "code", label: "code" }], output: "float32" },
+  add: { title: "add", params: two(0.1, 128), inputs: codes, output: "code" },
+  add_relu: { title: "add_relu", params: two(0.1, 3), inputs: codes, output: "code" },
+  mul: { title: "mul", params: two(0.1, 128), inputs: codes, output: "code" },
+  mul_relu: { title: "mul_relu", params: two(0.1, 3), inputs: codes, output: "code" },
+};
+
+const LISTS = {
+  quantize: ofQuantize,
+  dequantize: ofDequantize,
+  add: (p) => ofSum(p, false),
+  add_relu: (p) => ofSum(p, true),
+  mul: (p) => ofProduct(p, false),
+  mul_relu: (p) => ofProduct(p, true),
+};
+
+// Every known arithmetic of an operator with these parameters, PyTorch's first. A RangeError for what `refuses` refuses.
+export function arithmetics(operator, p) {
+  const wrong = refuses(operator, p);
+  if (wrong) throw new RangeError(wrong);
+  return LISTS[operator](p);
+}
+
+// What is wrong with the parameters, in words; null if nothing is.
+export function refuses(operator, p) {
+  if (!(operator in OPERATORS)) return `operator must be one of ${Object.keys(OPERATORS).join(", ")}, got ${operator}`;
+  for (const { name, kind, label, choices } of OPERATORS[operator].params) {
+    const wrong = CHECKS[kind](p[name], p, choices);
+    if (wrong) return `${name}, the ${label}, must be ${wrong}, got ${p[name]}`;
+  }
+  return (TOGETHER[operator] ?? (() => null))(p);
+}
+
+const CHECKS = {
+  scale: (value) => (typeof value === "number" && fround(value) >= 2 ** -126 && fround(value) <= 2 ** 126 ? null : "from 2^-126 to 2^126, a normal float32 whose inverse is one"),
+  zero: (value, p) => (Number.isInteger(value) && value >= DTYPES[p.dtype ?? "quint8"][0] && value <= DTYPES[p.dtype ?? "quint8"][1] ? null
+    : `a whole number from ${DTYPES[p.dtype ?? "quint8"].join(" to ")}, as ${p.dtype ?? "quint8"} is`),
+  real: (value) => (typeof value === "number" && Number.isFinite(fround(value)) ? null : "finite, as float32 too"),
+  flag: (value) => (typeof value === "boolean" ? null : "true or false"),
+  count: (value) => (Number.isInteger(value) && value >= 1 && value <= 1024 ? null : "a whole number from 1 to 1024"),
+  dtype: (value, p, choices) => (choices.includes(value) ? null : choices.join(" or ")),
+};
+
+const ratioBelow = (names, value, least, most) => (value >= least && value < most ? null : `${names} must be from 2^${Math.log2(least)} to below 2^${Math.log2(most)}, got ${value}`);
+const ofSums = ({ s1, s2, s }) => ratioBelow("s1 / s", s1 / s, 2 ** -24, 2 ** 20) ?? ratioBelow("s2 / s", s2 / s, 2 ** -24, 2 ** 20);
+const ofProducts = ({ s1, s2, s }) => ratioBelow("s1 · s2", s1 * s2, 2 ** -120, 2 ** 120) ?? ratioBelow("s1 · s2 / s", (s1 * s2) / s, 2 ** -60, 2 ** 14);
+const TOGETHER = { add: ofSums, add_relu: ofSums, mul: ofProducts, mul_relu: ofProducts };
+
+// Where two computations of one operator part: the index in each of the step from which on they never meet again, which is the
+// one after the last number they share (to the 24 bits of a float32); null if they end alike.
+export function parts(one, other) {
+  const last = (steps) => steps.at(-1).value;
+  if (Object.is(last(one), last(other))) return null;
+  const places = (steps) => steps.map((each, i) => ({ ...each, i })).filter((each) => !each.constant);
+  const [ours, theirs] = [places(one), places(other)];
+  const partner = ({ name }) => theirs.find((each) => each.name === name);
+  const after = (steps, i) => steps.find((each) => each.i > i)?.i ?? steps.at(-1).i;
+  const isMet = (mine) => { const match = partner(mine); return match !== undefined && fround(match.value) === fround(mine.value); };
+  const met = ours.findLast((each) => !each.operand && isMet(each));
+  if (met) return [after(ours, met.i), after(theirs, partner(met).i)];
+  const operands = ours.filter((each) => each.operand && partner(each));
+  const differs = operands.find((each) => !isMet(each));
+  if (differs) return [differs.i, partner(differs).i];
+  if (operands.length > 0 && operands.length === theirs.filter((each) => each.operand).length) return [after(ours, operands.at(-1).i), after(theirs, partner(operands.at(-1)).i)];
+  return [ours[0].i, theirs[0].i];
+}
