@@ -1,0 +1,133 @@
+"""The list of known arithmetics: PyTorch's own, the mistakes people make, other runtimes' (Find my wrong integer).
+
+The same list, name for name, stands in ``widgets/known.js``, which the page computes with; a test takes both through the
+same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite, log2
+from typing import Any
+
+import numpy as np
+
+from qlearn.codes.affine import DTYPES
+from qlearn.runtimes.arithmetic import Array, Known, Parameters
+from qlearn.runtimes.engines import ENGINES
+from qlearn.runtimes.mistaken import MISTAKEN
+from qlearn.runtimes.written import WRITTEN
+
+__all__ = ["OPERATORS", "Known", "arithmetics", "refuses"]
+
+OWN = {"s": "scale", "z": "zero", "dtype": "dtype"}
+PAIR = {"s1": "scale", "z1": "zero", "s2": "scale", "z2": "zero", **OWN}
+OPERATORS: dict[str, dict[str, str]] = {
+    "quantize": OWN,
+    "dequantize": OWN,
+    "add": PAIR,
+    "add_relu": PAIR,
+    "mul": PAIR,
+    "mul_relu": PAIR,
+}
+"""Operator -> its parameters: name -> kind. 1 and 2 are the inputs, the plain letters are the result."""
+
+
+def arithmetics(operator: str, parameters: Parameters) -> tuple[Known, ...]:
+    """Every known arithmetic of an operator, PyTorch's first.
+
+    Args:
+        operator: a key of ``OPERATORS``.
+        parameters: a value for each of the operator's names; dtype is "quint8" or "qint8".
+
+    Raises:
+        ValueError: what ``refuses`` says.
+    """
+    if wrong := refuses(operator, parameters):
+        raise ValueError(wrong)
+    lists = (ENGINES, MISTAKEN, WRITTEN)
+    return tuple(known for each in lists for known in each[operator](parameters))
+
+
+def refuses(operator: str, parameters: Parameters) -> str | None:
+    """What is wrong with the parameters, in words; None if nothing is."""
+    if operator not in OPERATORS:
+        return f"operator must be one of {', '.join(OPERATORS)}, got {operator}"
+    for name, kind in OPERATORS[operator].items():
+        if name not in parameters:
+            return f"parameters must have {', '.join(OPERATORS[operator])}; {name} is missing"
+        if wrong := CHECKS[kind](parameters[name], parameters):
+            return f"{name} must be {wrong}, got {parameters[name]}"
+    return TOGETHER[operator](parameters) if operator in TOGETHER else None
+
+
+def _number(value: Any, *, whole: bool = False) -> bool:
+    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _scale(value: Any, p: Parameters) -> str | None:
+    with np.errstate(over="ignore", under="ignore"):
+        fits = _number(value) and 2.0**-126 <= np.float32(value) <= 2.0**126
+    return None if fits else "from 2^-126 to 2^126, a normal float32 whose inverse is one"
+
+
+def _zero(value: Any, p: Parameters) -> str | None:
+    dtype = p.get("dtype", "quint8")
+    info = np.iinfo(DTYPES[dtype] if dtype in DTYPES else np.uint8)
+    fits = _number(value, whole=True) and info.min <= value <= info.max
+    return None if fits else f"a whole number from {info.min} to {info.max}, as {dtype} is"
+
+
+def _real(value: Any, p: Parameters) -> str | None:
+    with np.errstate(over="ignore"):
+        return None if _number(value) and isfinite(np.float32(value)) else "finite, as float32 too"
+
+
+def _flag(value: Any, p: Parameters) -> str | None:
+    return None if isinstance(value, bool) else "true or false"
+
+
+def _count(value: Any, p: Parameters) -> str | None:
+    return None if _number(value, whole=True) and 1 <= value <= 1024 else "a whole number from 1 to 1024"
+
+
+def _dtype(value: Any, p: Parameters) -> str | None:
+    return None if value in ("quint8", "qint8") else "quint8 or qint8"
+
+
+CHECKS: dict[str, Callable[[Any, Parameters], str | None]] = {
+    "scale": _scale,
+    "zero": _zero,
+    "real": _real,
+    "flag": _flag,
+    "count": _count,
+    "dtype": _dtype,
+}
+
+
+def _between(names: str, value: float, least: float, most: float) -> str | None:
+    if least <= value < most:
+        return None
+    return f"{names} must be from 2^{log2(least):.0f} to below 2^{log2(most):.0f}, got {value}"
+
+
+def _of_sum(p: Parameters) -> str | None:
+    """Sums stay within int32, so that its overflow parts no paths."""
+    ratios = (_between(f"s{i} / s", p[f"s{i}"] / p["s"], 2.0**-24, 2.0**20) for i in (1, 2))
+    return next(filter(None, ratios), None)
+
+
+def _of_product(p: Parameters) -> str | None:
+    """Products stay within int32 and float32."""
+    product = p["s1"] * p["s2"]
+    within = _between("s1 · s2", product, 2.0**-120, 2.0**120)
+    return within or _between("s1 · s2 / s", product / p["s"], 2.0**-60, 2.0**14)
+
+
+TOGETHER: dict[str, Callable[[Parameters], str | None]] = {
+    "add": _of_sum,
+    "add_relu": _of_sum,
+    "mul": _of_product,
+    "mul_relu": _of_product,
+}
