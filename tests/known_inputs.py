@@ -49,7 +49,38 @@ def _product(rng, dtype, kind, zero):
     return {"s1": s1, "z1": zero(), "s2": s2, "z2": zero(), "s": out, "z": zero(), "dtype": dtype}
 
 
-PRESETS = {"quantize": _own, "dequantize": _own, "add": _sum, "mul": _product}
+def _add_scalar(rng, dtype, kind, zero):
+    s = _scale(rng, min(kind, 1))
+    steps = float(rng.choice([0, 0.5, 1, 1.5, -2.5, 255, 400.5, -300]) if kind == 0 else rng.normal(0, 300))
+    return {"s": s, "z": zero(), "c": s * (steps if kind < 2 else float(rng.choice([2.0**22, -(2.0**22), 1e5, -77777]))), "dtype": dtype}
+
+
+def _mul_scalar(rng, dtype, kind, zero):
+    return {"s": _scale(rng, min(kind, 1)), "z": zero(), "c": float(rng.choice([0, 0.5, -0.5, 1, -1, 3, -1.7, rng.normal()])), "dtype": dtype}
+
+
+def _layer(rng, dtype, kind, zero):
+    sx, sw = (2.0 ** -float(rng.integers(3, 9)), 2.0 ** -float(rng.integers(3, 9))) if kind == 0 else (_scale(rng, 1), _scale(rng, 1))
+    ratio = 2.0 ** -float(rng.integers(3, 12)) if kind == 0 else float(np.exp(rng.uniform(-10, -1)))
+    if kind == 2:
+        ratio = 2.0 ** float(rng.choice([-99, -31, -30, -29.5, -2, -1, 0, 0.5, 7, 19]))
+    s = sx * sw / ratio
+    bias = float(rng.choice([0, 0.1, -1, 12.5]) if kind == 0 else rng.normal(0, 30 * s) if kind == 1 else rng.choice([0, 1e4 * s, -1e12 * sx * sw, 2.0**31 * sx * sw]))
+    return {"sx": sx, "sw": sw, "bias": bias, "s": s, "z": zero_points(rng, "quint8"), "per_channel": bool(rng.integers(2)), "relu": bool(rng.integers(2))}
+
+
+def _pool(rng, dtype, kind, zero):
+    kh, kw = (int(n) for n in rng.integers(2, 8 if kind < 2 else 12, 2))
+    return {"s": _scale(rng, kind), "z": zero(), "kh": kh, "kw": kw, "dtype": dtype}
+
+
+PRESETS = {
+    "add_scalar": _add_scalar,
+    "mul_scalar": _mul_scalar,
+    "requantize_linear": _layer,
+    "requantize_conv": _layer,
+    "avg_pool": _pool,
+    "quantize": _own, "dequantize": _own, "add": _sum, "mul": _product}
 
 
 def inputs(operator: str, p: dict[str, Any], rng: np.random.Generator, n: int) -> tuple[Any, ...]:
@@ -59,4 +90,21 @@ def inputs(operator: str, p: dict[str, Any], rng: np.random.Generator, n: int) -
         return (hard_reals(rng, n, p["s"], p["z"], p["dtype"]),)
     if operator in ("add", "add_relu", "mul", "mul_relu"):
         return tuple(rng.choice(codes, n) for _ in "ab")
+    if operator.startswith("requantize"):
+        return (accumulators(p, rng, n),)
+    if operator == "avg_pool":
+        spread = rng.integers(2, 256, (n, 1))  # of a window's codes
+        middle = rng.choice(codes, (n, 1))
+        drawn = middle + rng.integers(-spread, spread + 1, (n, p["kh"] * p["kw"])) // 2
+        return (np.clip(drawn, codes[0], codes[-1]),)
     return (codes,)
+
+
+def accumulators(p: dict[str, Any], rng: np.random.Generator, n: int) -> Any:
+    """int32: most next to where a code begins, or half of it; some of any size."""
+    m = p["sx"] * p["sw"] / p["s"]
+    steps = rng.integers(-600, 600, n) / 2 - p["bias"] / p["s"]
+    near = np.clip(np.rint(steps / m) + rng.integers(-2, 3, n), -(2.0**31), 2.0**31 - 1).astype(np.int64)
+    anywhere = rng.integers(-(2**31), 2**31, n) >> rng.integers(0, 31, n)
+    edges = rng.choice([-(2**31), 2**31 - 1, 0, 1, -1, 2**24, 2**24 + 1], n)
+    return np.select([rng.random(n) < 0.7, rng.random(n) < 0.9], [near, anywhere], edges)

@@ -6,14 +6,16 @@ All of them are functions of ``qlearn``, asked for an engine, a capability, a pa
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from qlearn.codes.affine import DTYPES, QTensor, quantize_per_channel, quantize_per_tensor
-from qlearn.elementwise import sums_and_products
+from qlearn.elementwise import scalars, sums_and_products
 from qlearn.elementwise.qnnpack_add import fixed_point, qnnpack_add
+from qlearn.layers import adaptive_avg_pool2d, avg_pool2d, requantize
 from qlearn.machine.machine import Machine
 from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, in_bodies, in_tails
 
@@ -157,6 +159,143 @@ def _product(operator: str, p: Parameters) -> list[Known]:
     return found
 
 
+def _of_scalar(operator: str, p: Parameters) -> list[Known]:
+    function = getattr(scalars, operator)
+
+    def codes(q: Array) -> Array:
+        result: QTensor = function(in_bodies(q, p["s"], p["z"], p["dtype"]), p["c"])
+        return result.int_repr()[: len(q)].astype(np.int64)
+
+    words = "scale and zero point do the work"
+    if operator == "add_scalar":
+        info = np.iinfo(DTYPES[p["dtype"]])
+        stays = info.min <= p["z"] - round(p["c"] / p["s"]) <= info.max
+        words = "the codes stay, the zero point moves" if stays else "the codes are requantized to a wider scale"
+    return [pytorch("every engine, path and release", words, codes, "all")]
+
+
+def _requantized(conv: bool, p: Parameters) -> list[Known]:
+    per_channel = p["per_channel"]
+    scale = np.array([p["sw"]] if per_channel else p["sw"])
+    of_weight = scale if conv else requantize.onednn_linear_scale(scale)
+
+    def of(step: Callable[..., Array], w: Array) -> Callable[[Array], Array]:
+        bias = np.array([p["bias"]], np.float32)
+
+        def codes(acc: Array) -> Array:
+            sums = acc.astype(np.int32)[:, None]
+            return step(sums, bias, p["sx"], w, p["s"], p["z"], relu=p["relu"])[:, 0].astype(np.int64)
+
+        return codes
+
+    at_once, apart = "both scales at once", "one scale after the other"
+    x86 = "and x86 where the CPU has VNNI"
+    found = [
+        pytorch(
+            "fbgemm, and x86 where it takes FBGEMM" if conv else "fbgemm, and x86",
+            "every release and CPU; depthwise up to 2.13" if conv else "every release and CPU",
+            of(requantize.fbgemm, scale),
+            "fbgemm",
+        )
+    ]
+    if conv and not per_channel:
+        words = "the bias is multiplied, then added"
+        step = of(requantize.fbgemm_depthwise, scale)
+        found.append(pytorch("fbgemm, depthwise since 2.14", words, step, "fbgemm-depthwise"))
+    return [
+        *found,
+        pytorch(
+            "qnnpack",
+            "every release and CPU: the bias becomes an integer first",
+            of(requantize.qnnpack, scale),
+            "qnnpack",
+        ),
+        pytorch(
+            "onednn, AVX-512",
+            f"2.11 and newer, {x86}: {apart}" if conv else f"2.11 to 2.14: {apart}",
+            of(requantize.onednn_vnni, of_weight),
+            "onednn-avx512",
+        ),
+        pytorch(
+            "onednn, AVX2; AVX-512 up to 2.10, or AMX",
+            f"2.1 and newer, {x86}; kernels that multiply matrices too: {at_once}"
+            if conv
+            else f"2.1 and newer: {at_once}",
+            of(requantize.onednn_avx2, of_weight),
+            "onednn-avx2",
+        ),
+        pytorch(
+            "onednn, without a kernel for the shape",
+            "grouped convolutions on AVX2: divided by the scale",
+            of(requantize.onednn_reference, of_weight),
+            "onednn-reference",
+        )
+        if conv
+        else pytorch(
+            "onednn, AVX-512, 2.15",
+            "divided by the scale",
+            of(requantize.onednn_divided, of_weight),
+            "onednn-2.15",
+        ),
+        pytorch(
+            "onednn, 1.13 and 2.0",
+            "oneDNN 2: the bias in steps of the accumulator, and one multiplier",
+            of(requantize.onednn_2, scale),
+            "onednn-2.0",
+        ),
+    ]
+
+
+def _average(p: Parameters) -> list[Known]:
+    """Each window is an image of its own channel."""
+    size = (p["kh"], p["kw"])
+
+    def images(windows: Array, *, last: bool, channels: int = 1) -> QTensor:
+        """(n, kh kw) -> (1, n + what fills the channels, kh, kw)."""
+        q = windows.astype(DTYPES[p["dtype"]]).reshape(-1, *size)
+        q = np.concatenate([q, np.zeros((-len(q) % channels, *size), q.dtype)])[None]
+        codes = np.ascontiguousarray(np.moveaxis(q, 1, -1)) if last else q
+        return QTensor(np.moveaxis(codes, -1, 1) if last else codes, p["s"], p["z"], p["dtype"])
+
+    def pooled(windows: Array, machine: Machine, **how: Any) -> Array:
+        result = avg_pool2d(images(windows, **how), size, machine=machine)
+        return result.int_repr().reshape(-1)[: len(windows)].astype(np.int64)
+
+    def adapted(windows: Array, machine: Machine, **how: Any) -> Array:
+        result = adaptive_avg_pool2d(images(windows, **how), 1, machine=machine)
+        return result.int_repr().reshape(-1)[: len(windows)].astype(np.int64)
+
+    qnnpack = replace(AVX2, engine="qnnpack")
+    found = [
+        pytorch(
+            "channels_last",
+            "avg_pool2d and adaptive_avg_pool2d; in 2.13 the vectors of avg_pool2d alone",
+            partial(pooled, machine=AVX2, last=True, channels=8),
+        ),
+        pytorch(
+            "avg_pool2d, contiguous",
+            "the zero point goes in before the rounding; in 2.13 in tails of channels_last too",
+            partial(pooled, machine=AVX2, last=False),
+            "contiguous",
+        ),
+        pytorch(
+            "adaptive_avg_pool2d, contiguous",
+            "the codes themselves are averaged",
+            partial(adapted, machine=AVX2, last=False),
+            "adaptive-contiguous",
+        ),
+        pytorch(
+            "adaptive_avg_pool2d, channels_last, 2.13",
+            "vectors: the zero point goes in with the product",
+            partial(adapted, machine=AVX2_213, last=True, channels=8),
+            "adaptive-2.13",
+        ),
+    ]
+    if p["dtype"] == "quint8" and size != (1, 1):
+        found.append(pytorch("qnnpack", "m = s / (s·n), not 1/n", partial(pooled, machine=qnnpack, last=False)))
+    return found
+
+
 ENGINES: dict[str, Callable[[Any], list[Known]]] = {
     "quantize": _quantize,
     "dequantize": _dequantize,
@@ -164,5 +303,10 @@ ENGINES: dict[str, Callable[[Any], list[Known]]] = {
     "add_relu": partial(_sum, "add_relu"),
     "mul": partial(_product, "mul"),
     "mul_relu": partial(_product, "mul_relu"),
+    "add_scalar": partial(_of_scalar, "add_scalar"),
+    "mul_scalar": partial(_of_scalar, "mul_scalar"),
+    "requantize_linear": partial(_requantized, False),
+    "requantize_conv": partial(_requantized, True),
+    "avg_pool": _average,
 }
 """Operator -> its parameters -> PyTorch's arithmetics."""

@@ -22,6 +22,16 @@ __all__ = ["OPERATORS", "Known", "arithmetics", "refuses"]
 
 OWN = {"s": "scale", "z": "zero", "dtype": "dtype"}
 PAIR = {"s1": "scale", "z1": "zero", "s2": "scale", "z2": "zero", **OWN}
+WITH_NUMBER = {"s": "scale", "z": "zero", "c": "real", "dtype": "dtype"}
+LAYER = {
+    "sx": "scale",
+    "sw": "scale",
+    "bias": "real",
+    "s": "scale",
+    "z": "zero",
+    "per_channel": "flag",
+    "relu": "flag",
+}
 OPERATORS: dict[str, dict[str, str]] = {
     "quantize": OWN,
     "dequantize": OWN,
@@ -29,6 +39,11 @@ OPERATORS: dict[str, dict[str, str]] = {
     "add_relu": PAIR,
     "mul": PAIR,
     "mul_relu": PAIR,
+    "add_scalar": WITH_NUMBER,
+    "mul_scalar": WITH_NUMBER,
+    "requantize_linear": LAYER,
+    "requantize_conv": LAYER,
+    "avg_pool": {"s": "scale", "z": "zero", "kh": "count", "kw": "count", "dtype": "dtype"},
 }
 """Operator -> its parameters: name -> kind. 1 and 2 are the inputs, the plain letters are the result."""
 
@@ -89,7 +104,7 @@ def _flag(value: Any, p: Parameters) -> str | None:
 
 
 def _count(value: Any, p: Parameters) -> str | None:
-    return None if _number(value, whole=True) and 1 <= value <= 1024 else "a whole number from 1 to 1024"
+    return None if _number(value, whole=True) and 1 <= value <= 64 else "a whole number from 1 to 64"
 
 
 def _dtype(value: Any, p: Parameters) -> str | None:
@@ -125,9 +140,47 @@ def _of_product(p: Parameters) -> str | None:
     return within or _between("s1 · s2 / s", product / p["s"], 2.0**-60, 2.0**14)
 
 
+def _of_scalar_sum(p: Parameters) -> str | None:
+    """The codes that are requantized are exact in float32."""
+    if not abs(p["c"] / p["s"]) < 2.0**23:
+        return f"c must be less than 2^23 steps of s, got {p['c']}"
+    wider = moved_scale(p)
+    return None if np.float32(wider) <= 2.0**126 else f"c must leave the result a scale of at most 2^126, got {wider}"
+
+
+def moved_scale(p: Parameters) -> float:
+    """The scale that add_scalar gives its result."""
+    info = np.iinfo(DTYPES[p["dtype"]])
+    low, high = int(info.min), int(info.max)
+    moved = p["z"] - round(p["c"] / p["s"])
+    reach = high - moved if moved < low else moved - low
+    return float(p["s"] if low <= moved <= high else reach / (high - low) * p["s"])
+
+
+def _of_scalar_product(p: Parameters) -> str | None:
+    scale = abs(p["c"]) * p["s"]
+    with np.errstate(over="ignore", under="ignore"):
+        fits = p["c"] == 0 or 2.0**-126 <= np.float32(scale) <= 2.0**126
+    return None if fits else f"|c| · s must be 0 or from 2^-126 to 2^126, got {scale}"
+
+
+def _of_layer(p: Parameters) -> str | None:
+    """No number on the way overflows float32 to become none at all."""
+    product = p["sx"] * p["sw"]
+    wrong = _between("sx · sw", product, 2.0**-100, 2.0**100)
+    if wrong := wrong or _between("sx · sw / s", product / p["s"], 2.0**-100, 2.0**20):
+        return wrong
+    fits = max(abs(p["bias"] / p["s"]), abs(p["bias"] / product)) < 2.0**100
+    return None if fits else f"bias must be less than 2^100 steps of s, and of sx · sw, got {p['bias']}"
+
+
 TOGETHER: dict[str, Callable[[Parameters], str | None]] = {
     "add": _of_sum,
     "add_relu": _of_sum,
     "mul": _of_product,
     "mul_relu": _of_product,
+    "add_scalar": _of_scalar_sum,
+    "mul_scalar": _of_scalar_product,
+    "requantize_linear": _of_layer,
+    "requantize_conv": _of_layer,
 }

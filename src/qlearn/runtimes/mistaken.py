@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from qlearn.codes.affine import DTYPES
 from qlearn.machine.machine import Machine
 from qlearn.network import flawed
-from qlearn.network.arithmetic import Arithmetic
+from qlearn.network.arithmetic import Arithmetic, codes_of
+from qlearn.network.flawed_layers import Requantization
 from qlearn.network.mistakes import MISTAKES
 from qlearn.network.step import Step
-from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, in_bodies, in_tails
+from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, code_range, in_bodies, in_tails
 
 __all__ = ["FIXED_POINT", "MISTAKEN", "ONE_STEP", "ROUNDED_OTHERWISE", "Way", "fits", "mistaken"]
 
@@ -97,12 +99,69 @@ def _sum(operator: str, p: Parameters) -> Iterator[Known]:
 
 
 def _product(operator: str, p: Parameters) -> Iterator[Known]:
-    ways: list[Way] = [("float64", "", {"double": True}), *ONE_STEP]
+    ways: list[Way] = [EXACT, *ONE_STEP]
     ways += FIXED_POINT if fits(p["s1"] * p["s2"] / p["s"]) else ()
     if operator.endswith("_relu") and p["z"] != 0:
         ways.append(("ReLU at code 0", "", {"relu": True}))
     for way in ways:
         yield mistaken(way, "", _of_pair(operator, p, in_tails, way))
+
+
+BIAS: tuple[Way, ...] = (
+    ("bias", "rounded in float64", {"bias": "double"}),
+    ("bias", "divided in float32", {"bias": "divide"}),
+    ("bias", "times the inverse", {"bias": "multiply"}),
+)
+LAST = tuple((name, f"{variant}, zero point last", how | {"order": "last"}) for name, variant, how in IN_FLOAT64)
+
+
+def _of_kernel(kernel: str, conv: bool, fixed: tuple[Way, ...]) -> tuple[Way, ...]:
+    """The ways to be wrong in an engine's arithmetic, without those that are wrong in the same way before it."""
+    two_steps, no_clamp = ONE_STEP[:2], ONE_STEP[-1]
+    if kernel == "fbgemm":
+        return (*IN_FLOAT64, *two_steps, *BIAS, *ROUNDED_OTHERWISE, *fixed, no_clamp)
+    if kernel == "qnnpack":
+        real: Way = ("bias", "kept real", {"bias": "real"})
+        return (*IN_FLOAT64, *two_steps, real, *ROUNDED_OTHERWISE, no_clamp)
+    plain: Way = ("scales inverted once", "", {"plain": True})
+    own = fixed if kernel == "onednn_vnni" and not conv else ()
+    return (*IN_FLOAT64, *LAST, *two_steps, *BIAS, *ROUNDED_OTHERWISE, *own, plain, no_clamp)
+
+
+KERNELS = {
+    "fbgemm": "fbgemm",
+    "qnnpack": "qnnpack",
+    "onednn_vnni": "onednn, AVX-512",
+    "onednn_avx2": "onednn, AVX2",
+}
+"""Function of ``layers.requantize`` -> whose arithmetic that is."""
+
+
+def _requantized(conv: bool, p: Parameters) -> Iterator[Known]:
+    scales, bias = np.array([p["sw"]] if p["per_channel"] else p["sw"]), np.array([p["bias"]], np.float32)
+    fixed = FIXED_POINT if fits(p["sx"] * p["sw"] / p["s"]) else ()
+
+    def codes(requantization: Requantization, way: Way, acc: Array) -> Array:
+        return requantization.codes(acc.astype(np.int32)[:, None], made(way))[:, 0]
+
+    for kernel, where in KERNELS.items():
+        of = Requantization(kernel, not conv, p["sx"], scales, bias, p["s"], p["z"], p["relu"])
+        ways = _of_kernel(kernel, conv, fixed)
+        for way in (*ways, *((("ReLU at code 0", "", {"relu": True}),) if of.clamps else ())):
+            yield mistaken(way, where, partial(codes, of, way))
+
+
+def _average(p: Parameters) -> Iterator[Known]:
+    def codes(way: Way, windows: Array) -> Array:
+        mean = (windows.astype(np.int64) - p["z"]).sum(1) / (p["kh"] * p["kw"])
+        low, kind = code_range(p)[0], DTYPES[p["dtype"]]
+        return codes_of(mean, p["z"], made(way), first=False, low=low, kind=kind)
+
+    for way in (EXACT, *ROUNDED_OTHERWISE):
+        yield mistaken(way, "", partial(codes, way))
+
+
+EXACT: Way = ("float64", "", {"double": True})
 
 
 MISTAKEN: dict[str, Callable[[Any], Iterator[Known]]] = {
@@ -112,5 +171,10 @@ MISTAKEN: dict[str, Callable[[Any], Iterator[Known]]] = {
     "add_relu": partial(_sum, "add_relu"),
     "mul": partial(_product, "mul"),
     "mul_relu": partial(_product, "mul_relu"),
+    "add_scalar": lambda p: iter(()),
+    "mul_scalar": lambda p: iter(()),
+    "requantize_linear": partial(_requantized, False),
+    "requantize_conv": partial(_requantized, True),
+    "avg_pool": _average,
 }
 """Operator -> its parameters -> the mistakes that can be made in it."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from qlearn.codes.affine import DTYPES
+from qlearn.codes.affine import DTYPES, QTensor
 from qlearn.codes.rounding import reciprocal
+from qlearn.elementwise.scalars import add_scalar, mul_scalar
 from qlearn.network.arithmetic import Arithmetic, codes_of
 from qlearn.runtimes.arithmetic import Array, Known, Parameters, code_range
 
@@ -150,6 +151,66 @@ def _product(relu: bool, p: Parameters) -> Iterator[Known]:
     )
 
 
+def _added(p: Parameters) -> Iterator[Known]:
+    s, z, c = p["s"], p["z"], p["c"]
+    low, high = code_range(p)
+    k = round(c / s)
+    result = add_scalar(QTensor([0], s, z, p["dtype"]), c)
+    scale, zero_point = result.q_scale(), result.q_zero_point()
+
+    def double(in_scale: float, in_zero_point: int, q: Array) -> Array:
+        return _codes(((q - z) * s + c) / in_scale, p, in_zero_point)
+
+    def single(q: Array) -> Array:
+        x = (q - z).astype(np.float32) * np.float32(s) + np.float32(c)
+        return _codes(x * reciprocal(scale), p, zero_point)
+
+    yield written(
+        "the code moved by rint(c/s), clamped", "a’s scale and zero point kept", lambda q: np.clip(q + k, low, high)
+    )
+    yield written("float64, in a’s scale and zero point", "rint(((q − z)·s + c)/s) + z", partial(double, s, z))
+    yield written(
+        "float64, in the result’s scale and zero point",
+        "c not rounded to steps of s",
+        partial(double, scale, zero_point),
+    )
+    yield written(
+        "dequantize, add, quantize_per_tensor", "float32, in the result’s scale and zero point", single
+    )
+
+
+def _multiplied(p: Parameters) -> Iterator[Known]:
+    s, z, c = p["s"], p["z"], p["c"]
+    low, high = code_range(p)
+    result = mul_scalar(QTensor([0], s, z, p["dtype"]), c)
+    scale, zero_point = result.q_scale(), result.q_zero_point()
+
+    def single(q: Array) -> Array:
+        x = (q - z).astype(np.float32) * np.float32(s) * np.float32(c)
+        return _codes(x * reciprocal(scale), p, zero_point)
+
+    if c < 0:
+        yield written(
+            "the zero point not turned around",
+            "the code mirrored at a’s zero point",
+            lambda q: np.clip(2 * z - q, low, high),
+        )
+    yield written(
+        "float64, in a’s scale and zero point", "rint((q − z)·c) + z", lambda q: _codes((q - z) * float(c), p)
+    )
+    yield written(
+        "dequantize, multiply, quantize_per_tensor", "float32, in the result’s scale and zero point", single
+    )
+
+
+def _average(p: Parameters) -> Iterator[Known]:
+    n = p["kh"] * p["kw"]
+    yield written("Σq // n", "the codes’ sum divided in integers, rounded down", lambda q: q.sum(1) // n)
+    yield written(
+        "(Σq + n // 2) // n", "the codes’ sum divided in integers, ties up", lambda q: (q.sum(1) + n // 2) // n
+    )
+
+
 def _then_relu(codes: Callable[..., Array], relu: bool, zero_point: int) -> Callable[..., Array]:
     """A ReLU as people write it: max(code, z)."""
     return (lambda *inputs: np.maximum(codes(*inputs), zero_point)) if relu else codes
@@ -166,5 +227,10 @@ WRITTEN: dict[str, Callable[[Any], Iterator[Known]]] = {
     "add_relu": partial(_sum, True),
     "mul": partial(_product, False),
     "mul_relu": partial(_product, True),
+    "add_scalar": _added,
+    "mul_scalar": _multiplied,
+    "requantize_linear": _none,
+    "requantize_conv": _none,
+    "avg_pool": _average,
 }
 """Operator -> its parameters -> formulas."""

@@ -1,6 +1,7 @@
 import { DTYPES, fround } from "./arithmetic.js";
 import { ofDequantize, ofQuantize } from "./known_codes.js";
-import { ofProduct, ofSum } from "./known_sums.js";
+import { ofAverage, ofRequantize } from "./known_layers.js";
+import { movedBy, ofProduct, ofScalarProduct, ofScalarSum, ofSum } from "./known_sums.js";
 
 // The list of known arithmetics: of each operator PyTorch's own, the mistakes that people make, and other runtimes'. The same
 // list, name for name, is qlearn.runtimes.known in Python.
@@ -13,6 +14,15 @@ const two = (s, z) => [
   scale("s", "scale of the result", s), zero("z", "zero point of the result", z), dtype,
 ];
 const codes = [{ name: "q1", kind: "code", label: "code of a" }, { name: "q2", kind: "code", label: "code of b" }];
+const real = (name, label, value) => ({ name, kind: "real", label, value });
+const flag = (name, label) => ({ name, kind: "flag", label, value: false });
+const count = (name, label, value) => ({ name, kind: "count", label, value });
+const code = [{ name: "q", kind: "code", label: "code" }];
+const layer = [
+  scale("sx", "scale of the input", 0.02), scale("sw", "scale of the weight", 0.005), real("bias", "bias", 0.1), scale("s", "scale of the result", 0.1), zero("z", "zero point of the result", 60),
+  flag("per_channel", "weight quantized per channel"), flag("relu", "fused ReLU"),
+];
+const accumulators = [{ name: "acc", kind: "int32", label: "accumulator" }];
 const own = [scale("s", "scale", 0.05), zero("z", "zero point", 100), dtype];
 
 export const OPERATORS = {
@@ -22,6 +32,11 @@ export const OPERATORS = {
   add_relu: { title: "add_relu", params: two(0.1, 3), inputs: codes, output: "code" },
   mul: { title: "mul", params: two(0.1, 128), inputs: codes, output: "code" },
   mul_relu: { title: "mul_relu", params: two(0.1, 3), inputs: codes, output: "code" },
+  add_scalar: { title: "add_scalar", params: [...own.slice(0, 2), real("c", "number that is added", 20), dtype], inputs: code, output: "code" },
+  mul_scalar: { title: "mul_scalar", params: [...own.slice(0, 2), real("c", "number to multiply by", -0.5), dtype], inputs: code, output: "code" },
+  requantize_linear: { title: "linear, from its accumulator", params: layer, inputs: accumulators, output: "code" },
+  requantize_conv: { title: "convolution, from its accumulator", params: layer, inputs: accumulators, output: "code" },
+  avg_pool: { title: "average pool", params: [...own.slice(0, 2), count("kh", "height of the window", 2), count("kw", "width of the window", 2), dtype], inputs: [{ name: "window", kind: "codes", label: "codes of the window" }], output: "code" },
 };
 
 const LISTS = {
@@ -31,6 +46,11 @@ const LISTS = {
   add_relu: (p) => ofSum(p, true),
   mul: (p) => ofProduct(p, false),
   mul_relu: (p) => ofProduct(p, true),
+  add_scalar: ofScalarSum,
+  mul_scalar: ofScalarProduct,
+  requantize_linear: (p) => ofRequantize(p, false),
+  requantize_conv: (p) => ofRequantize(p, true),
+  avg_pool: ofAverage,
 };
 
 // Every known arithmetic of an operator with these parameters, PyTorch's first. A RangeError for what `refuses` refuses.
@@ -56,14 +76,25 @@ const CHECKS = {
     : `a whole number from ${DTYPES[p.dtype ?? "quint8"].join(" to ")}, as ${p.dtype ?? "quint8"} is`),
   real: (value) => (typeof value === "number" && Number.isFinite(fround(value)) ? null : "finite, as float32 too"),
   flag: (value) => (typeof value === "boolean" ? null : "true or false"),
-  count: (value) => (Number.isInteger(value) && value >= 1 && value <= 1024 ? null : "a whole number from 1 to 1024"),
+  count: (value) => (Number.isInteger(value) && value >= 1 && value <= 64 ? null : "a whole number from 1 to 64"),
   dtype: (value, p, choices) => (choices.includes(value) ? null : choices.join(" or ")),
 };
 
 const ratioBelow = (names, value, least, most) => (value >= least && value < most ? null : `${names} must be from 2^${Math.log2(least)} to below 2^${Math.log2(most)}, got ${value}`);
 const ofSums = ({ s1, s2, s }) => ratioBelow("s1 / s", s1 / s, 2 ** -24, 2 ** 20) ?? ratioBelow("s2 / s", s2 / s, 2 ** -24, 2 ** 20);
 const ofProducts = ({ s1, s2, s }) => ratioBelow("s1 · s2", s1 * s2, 2 ** -120, 2 ** 120) ?? ratioBelow("s1 · s2 / s", (s1 * s2) / s, 2 ** -60, 2 ** 14);
-const TOGETHER = { add: ofSums, add_relu: ofSums, mul: ofProducts, mul_relu: ofProducts };
+const ofScalarSums = (p) => {
+  const steps = Math.abs(p.c / p.s);
+  if (!(steps < 2 ** 23)) return `c must be less than 2^23 steps of s, got ${p.c}`;
+  const { scale: wider } = movedBy(p);
+  return fround(wider) <= 2 ** 126 ? null : `c must leave the result a scale of at most 2^126, got ${wider}`;
+};
+const ofScalarProducts = ({ s, c }) => (c === 0 || (fround(Math.abs(c) * s) >= 2 ** -126 && fround(Math.abs(c) * s) <= 2 ** 126) ? null : `|c| · s must be 0 or from 2^-126 to 2^126, got ${Math.abs(c) * s}`);
+const ofLayers = ({ sx, sw, s, bias }) => ratioBelow("sx · sw", sx * sw, 2 ** -100, 2 ** 100) ?? ratioBelow("sx · sw / s", (sx * sw) / s, 2 ** -100, 2 ** 20)
+  ?? (Math.abs(bias / s) < 2 ** 100 && Math.abs(bias / (sx * sw)) < 2 ** 100 ? null : `bias must be less than 2^100 steps of s, and of sx · sw, got ${bias}`);
+const TOGETHER = {
+  add_scalar: ofScalarSums, mul_scalar: ofScalarProducts, requantize_linear: ofLayers, requantize_conv: ofLayers,
+  add: ofSums, add_relu: ofSums, mul: ofProducts, mul_relu: ofProducts };
 
 // Where two computations of one operator part: the index in each of the step from which on they never meet again, which is the
 // one after the last number they share (to the 24 bits of a float32); null if they end alike.

@@ -8,7 +8,7 @@ export const constant = (name, how, type, value) => ({ name, how, type, value, c
 
 // Functions of one number, one after the other.
 function inTurn(functions) {
-  const [a, b, c, d, e, f, g] = functions;
+  const [a, b, c, d, e, f, g, h] = functions;
   switch (functions.length) {
     case 1: return a;
     case 2: return (x) => b(a(x));
@@ -17,7 +17,8 @@ function inTurn(functions) {
     case 5: return (x) => e(d(c(b(a(x)))));
     case 6: return (x) => f(e(d(c(b(a(x))))));
     case 7: return (x) => g(f(e(d(c(b(a(x)))))));
-    default: throw new RangeError(`a chain has 1 to 7 steps, not ${functions.length}`);
+    case 8: return (x) => h(g(f(e(d(c(b(a(x))))))));
+    default: throw new RangeError(`a chain has 1 to 8 steps, not ${functions.length}`);
   }
 }
 

@@ -199,3 +199,65 @@ function writtenProducts(p, relu) {
       { first: subtracting(p), join: real, then: ends(step("v", "x / s", "float32", (x) => fround(x / scale)), ...finish(z, range)) }),
   ];
 }
+
+// A code and a real number c
+
+// What add_scalar gives its result: [k, scale, zero point], and whether the codes stay.
+export function movedBy({ s, z, c, dtype }) {
+  const [low, high] = DTYPES[dtype];
+  const k = rint(c / s);
+  if (z - k >= low && z - k <= high) return { k, scale: s, zero: z - k, stays: true };
+  const reach = z - k < low ? high - (z - k) : z - k - low;
+  return { k, scale: (reach / (high - low)) * s, zero: z - k < low ? low : high, stays: false };
+}
+
+export function ofScalarSum(p) {
+  const { s, z, c, dtype } = p;
+  const range = DTYPES[dtype];
+  const { k, scale, zero, stays } = movedBy(p);
+  const [m, r, single] = [fround(fround(s) * reciprocal(scale)), reciprocal(scale), fround(s)];
+  const result = [constant("k", "rint(c/s)", "float64", k), constant("s′", "scale of the result", "float64", scale), constant("z′", "zero point of the result", "int32", zero)];
+  const clamp = step("code", "clamp", "code", within(...range));
+  const difference = step("q − z + k", "q − z + k", "int32", (q) => q - z + k);
+  const plusZ = step("integer", "rint(v) + z′", "int32", (v) => rint(v) + zero);
+  return [
+    arithmetic({
+      kind: "pytorch", name: "every engine, path and release", key: "all", words: stays ? "the codes stay, the zero point moves" : "the codes are requantized to a wider scale",
+      constants: [...result, ...(stays ? [] : [constant("m", "s·(1/s′)", "float32", m)])],
+      then: stays ? [step("code", "as it is", "code", same)] : [difference, step("v", "(q − z + k)·m", "float32", (d) => fround(d * m)), plusZ, clamp],
+    }),
+    written("the code moved by rint(c/s), clamped", "a’s scale and zero point kept", { constants: [result[0]], then: [step("q + k", "q + k", "float64", (q) => q + k), clamp] }),
+    written("float64, in a’s scale and zero point", "rint(((q − z)·s + c)/s) + z", {
+      then: [step("x", "(q − z)·s", "float64", (q) => (q - z) * s), step("x + c", "x + c", "float64", (x) => x + c), step("v", "x / s", "float64", (x) => x / s), ...finish(z, range, { double: true })],
+    }),
+    written("float64, in the result’s scale and zero point", "c not rounded to steps of s", {
+      constants: result.slice(1),
+      then: [step("x", "(q − z)·s", "float64", (q) => (q - z) * s), step("x + c", "x + c", "float64", (x) => x + c), step("v", "x / s′", "float64", (x) => x / scale), ...finish(zero, range, { double: true })],
+    }),
+    written("dequantize, add, quantize_per_tensor", "float32, in the result’s scale and zero point", {
+      constants: result.slice(1),
+      then: [step("x", "(q − z)·s", "float32", (q) => fround((q - z) * single)), step("x + c", "x + c", "float32", ((added) => (x) => fround(x + added))(fround(c))), step("v", "x·(1/s′)", "float32", (x) => fround(x * r)), ...finish(zero, range)],
+    }),
+  ];
+}
+
+export function ofScalarProduct({ s, z, c, dtype }) {
+  const range = DTYPES[dtype];
+  const turned = range[0] + range[1];
+  const [scale, zero] = c === 0 ? [1, 0] : [Math.abs(c) * s, c < 0 ? turned - z : z];
+  const [factor, single, r] = [fround(c), fround(s), reciprocal(scale)];
+  const result = [constant("s′", "scale of the result", "float64", scale), constant("z′", "zero point of the result", "int32", zero)];
+  const code = c === 0 ? step("code", "0", "code", () => 0) : c > 0 ? step("code", "as it is", "code", same) : step("code", "high + low − q", "code", (q) => turned - q);
+  const found = [arithmetic({ kind: "pytorch", name: "every engine, path and release", key: "all", words: "scale and zero point do the work", constants: result, then: [code] })];
+  if (c < 0) {
+    found.push(written("the zero point not turned around", "the code mirrored at a’s zero point", { then: [step("integer", "−(q − z) + z", "int32", (q) => 2 * z - q), step("code", "clamp", "code", within(...range))] }));
+  }
+  return [
+    ...found,
+    written("float64, in a’s scale and zero point", "rint((q − z)·c) + z", { then: [step("v", "(q − z)·c", "float64", (q) => (q - z) * c), ...finish(z, range, { double: true })] }),
+    written("dequantize, multiply, quantize_per_tensor", "float32, in the result’s scale and zero point", {
+      constants: result,
+      then: [step("x", "(q − z)·s", "float32", (q) => fround((q - z) * single)), step("x·c", "x·c", "float32", (x) => fround(x * factor)), step("v", "x·(1/s′)", "float32", (x) => fround(x * r)), ...finish(zero, range)],
+    }),
+  ];
+}
