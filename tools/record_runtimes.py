@@ -34,7 +34,11 @@ def onnx_runtime(nodes: list[tuple[str, list[Any], dict[str, Any]]], domain: str
         "g",
         [helper.make_tensor_value_info(names[i], kind_of(arrays[i]), np.shape(arrays[i])) for i in fed],
         [helper.make_tensor_value_info("y", getattr(TensorProto, kinds[out]), None)],
-        [numpy_helper.from_array(np.asarray(a), n) for i, (n, a) in enumerate(zip(names, arrays, strict=True)) if i not in fed],
+        [
+            numpy_helper.from_array(np.asarray(a), n)
+            for i, (n, a) in enumerate(zip(names, arrays, strict=True))
+            if i not in fed
+        ],
     )
     imports = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=10)
@@ -56,7 +60,9 @@ def of_onnx(case: Case) -> Any:
         arrays = [a, f(p["s1"]), z("z1"), b, f(p["s2"]), z("z2"), f(p["s"]), z("z")]
         return onnx_runtime([(f"QLinear{case.operator.title()}", arrays, {})], "com.microsoft", kind)
     if case.operator in ("sigmoid", "leaky_relu"):
-        name, more = {"sigmoid": ("Sigmoid", {}), "leaky_relu": ("LeakyRelu", {"alpha": p.get("slope", 0.0)})}[case.operator]
+        name, more = {"sigmoid": ("Sigmoid", {}), "leaky_relu": ("LeakyRelu", {"alpha": p.get("slope", 0.0)})}[
+            case.operator
+        ]
         arrays = [given[0].astype(kind), f(p["s"]), z("z"), f(p["so"]), z("zo")]
         return onnx_runtime([(f"QLinear{name}", arrays, more)], "com.microsoft", kind)
     if case.operator.endswith("avg_pool"):

@@ -48,7 +48,14 @@ def add(a: Codes, b: Codes, a_quantization: Parameters, b_quantization: Paramete
 
 
 def linear(
-    acc: npt.NDArray[np.int32], bias: float, x_scale: float, w_scale: float, scale: float, zero_point: int, *, relu: bool
+    acc: npt.NDArray[np.int32],
+    bias: float,
+    x_scale: float,
+    w_scale: float,
+    scale: float,
+    zero_point: int,
+    *,
+    relu: bool,
 ) -> npt.NDArray[np.uint8]:
     """The last step of a linear layer quantized per tensor: a multiplier of 31 bits, cut, then rounded, ties up.
 

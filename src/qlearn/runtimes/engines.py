@@ -395,9 +395,7 @@ def _clamp(p: Parameters) -> list[Known]:
     words = "every engine, CPU and path"
     return [
         pytorch("all but 2.13", words, partial(codes, AVX2)),
-        pytorch(
-            "2.13", f"{words}: the bounds’ zero point goes in before the rounding", partial(codes, AVX2_213)
-        ),
+        pytorch("2.13", f"{words}: the bounds’ zero point goes in before the rounding", partial(codes, AVX2_213)),
     ]
 
 

@@ -262,9 +262,7 @@ def hard_swish(q: Codes, q_quantization: Parameters, quantization: Parameters, *
     return _int8(divided(np.where(product >= 0, product >> 15, -(-product >> 15)), -e_out) + z)
 
 
-def leaky_relu(
-    q: Codes, q_quantization: Parameters, quantization: Parameters, alpha: float, *, kernel: str
-) -> Codes:
+def leaky_relu(q: Codes, q_quantization: Parameters, quantization: Parameters, alpha: float, *, kernel: str) -> Codes:
     """LEAKY_RELU by the kernels "reference" and "optimized", which are alike: "double", by one of two multipliers.
 
     Args, returns, raises: as ``hard_swish``; alpha is the slope of negative numbers.
@@ -343,5 +341,3 @@ def _is(kernel: str, name: str) -> bool:
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
     return kernel == name
-
-

@@ -183,7 +183,9 @@ def _average(p: Parameters) -> Iterator[Known]:
     yield runtime("ONNX Runtime, QLinearAveragePool", summed, partial(of_onnx, 2))
     words = "the integer sum times s / (s·n); QLinearAveragePool of a whole image too"
     yield runtime("ONNX Runtime, QLinearGlobalAveragePool", words, partial(of_onnx, 1))
-    yield runtime("LiteRT, reference and optimized", less(p, "the codes’ sum divided in integers, ties away"), of_litert)
+    yield runtime(
+        "LiteRT, reference and optimized", less(p, "the codes’ sum divided in integers, ties away"), of_litert
+    )
 
 
 def _activation(operator: str, p: Parameters) -> Iterator[Known]:
