@@ -45,9 +45,9 @@ class TestAsItOpens:
         for name in (".ql-picture", "p.ql-words", ".ql-pair"):
             box = page.locator(name).first.bounding_box()
             assert box["y"] > 0 and box["y"] + box["height"] <= height, name
-        dot = page.locator(".ql-stack canvas").bounding_box()
+        canvas = page.locator(".ql-stack canvas").bounding_box()
         before = page.locator("p.ql-words").inner_text()
-        x, y = dot["x"] + dot["width"] / 3, dot["y"] + dot["height"] / 3
+        x, y = canvas["x"] + canvas["width"] * 0.8, canvas["y"] + canvas["height"] * 0.2
         if page.viewport_size["width"] < 500:
             page.touchscreen.tap(x, y)
         else:

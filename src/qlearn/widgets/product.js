@@ -199,7 +199,7 @@ async function render({ model, el }) {
     choices.update();
     [q1, q2].forEach((q, i) => sliders[i].update(q));
     marks.replaceChildren(legend(
-      [["ink", "○"], `gives ${low + p.z}`], [["ink", "●"], `gives ${low + p.z + 1}`], [["wrong", "◇ ◆"], "not PyTorch’s code"],
+      ...[low, low + 1].map((whole, i) => [["ink", "○●"[i]], `gives ${sayAll(whole + p.z)}${clamp(whole + p.z, 0, 255) === whole + p.z ? "" : ", clamped"}`]), [["wrong", "◇ ◆"], "not PyTorch’s code"],
       [["tie", "▾"], "the tie"], [["soft", "|"], "a step: one float32"], [["soft", "◂ ▸"], "further out"], [["soft", "n wrong"], "of all 65,536 pairs"],
     ));
     const rivals = rows.slice(1);

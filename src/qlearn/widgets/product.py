@@ -59,4 +59,5 @@ def on_paper(preset: Any) -> npt.NDArray[np.uint8]:
     """Every product of two uint8 codes in float64, [q1, q2] (eq-mul with no rounding but the last)."""
     (s1, z1), (s2, z2), (s, z) = preset
     c = (np.arange(256)[:, None] - z1) * (np.arange(256) - z2)
-    return np.clip(np.rint(s1 * s2 * c / s) + z, 0, 255).astype(np.uint8)
+    codes: npt.NDArray[np.uint8] = np.clip(np.rint(s1 * s2 * c / s) + z, 0, 255).astype(np.uint8)
+    return codes

@@ -4,7 +4,7 @@ import { arrows, asker, become, drag, followTheme, followWidth, frame, hover, ht
 
 const LEFT = 42; // room for the axes' names and the codes beside them
 const TOP = 32;
-const NEAR = 3; // cells: a pointer so near to a dot means the dot
+const NEAR = 4; // cells: a pointer so near to a dot means the dot
 
 // The cell nearest to (row, column) where the two differ, within `reach` cells; that cell itself if there is none.
 export function nearest(differ, row, column, reach) {
