@@ -6,11 +6,13 @@ import io
 import json
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import yaml
 from IPython.display import HTML, Javascript, display
 from myst_nb import glue as _glue
 
@@ -154,6 +156,12 @@ def running(engine: str) -> Machine | None:
             return None
 
 
+BAND = slice(72, 168)
+"""The rows of the weave, the first codes, that the cover and the first page show."""
+MIDDLE = slice(64, 192)
+"""The columns that the first page shows."""
+
+
 def dots(cells: np.ndarray) -> str:
     """The SVG path of a dot in each True cell of a picture (rows, columns)."""
     path, x, y = [], 0, 0
@@ -181,6 +189,12 @@ def show_weave(ours: np.ndarray, theirs: np.ndarray, description: str) -> None:
     display(HTML(f'<div class="ql-figure ql-weave">{weave(theirs > ours, theirs < ours, description, *colors)}</div>'))
 
 
+def show_until_alive(drawing: str, words: str) -> None:
+    """A still picture in the place of the widget after it: until that lives, and with the words where nothing will."""
+    picture, told = f"<div><div>{drawing}</div></div>", f"<div><noscript>{words}</noscript></div>"
+    display(HTML(f'<div class="ql-stand-in">{picture}{told}</div>'))
+
+
 def sums_on_paper(preset: Any) -> np.ndarray:
     """All 65,536 sums of two uint8 codes, [q1, q2], as textbooks write them, in float64 (Chapter 4, eq-add-v).
 
@@ -189,3 +203,21 @@ def sums_on_paper(preset: Any) -> np.ndarray:
     (s1, z1), (s2, z2), (s, z) = preset
     q1, q2 = np.arange(256)[:, None], np.arange(256)
     return np.clip(np.rint((s1 * (q1 - z1) + s2 * (q2 - z2)) / s) + z, 0, 255).astype(int)
+
+
+def citation() -> dict[str, Any]:
+    """How the book is cited, by CITATION.cff."""
+    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
+    return found
+
+
+def bibtex(about: dict[str, Any]) -> str:
+    """The same as an entry for BibTeX."""
+    title, subtitle = about["title"].split(": ")
+    authors = " and ".join(f"{{{author['name']}}}" for author in about["authors"])
+    year, month, _ = about["date-released"].split("-")
+    return (
+        f"@software{{qlearn{year},\n  title = {{{{{title}}}:\n    {subtitle}}},\n  author = {{{authors}}},\n"
+        f"  version = {{{about['version']}}},\n  year = {{{year}}},\n  month = {{{int(month)}}},\n"
+        f"  url = {{{about['repository-code']}}}\n}}"
+    )
