@@ -6,11 +6,13 @@ import io
 import json
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import yaml
 from IPython.display import HTML, Javascript, display
 from myst_nb import glue as _glue
 
@@ -112,6 +114,36 @@ def glue(**values: Any) -> None:
     display(Javascript(f"({IN_NOTEBOOK})({json.dumps({name: str(value) for name, value in values.items()})})"))
 
 
+def predict(right: int, others: dict[str, int], because: str = "") -> None:
+    """A box below a question: which integer? It says right, or which arithmetic gives the reader's number.
+
+    Args:
+        right: the right integer, in most questions PyTorch's.
+        others: the integers of other arithmetics by their names, each such that "is what <name> gives" is a sentence.
+        because: a sentence or two in HTML that the answer ends with.
+    """
+    named: dict[int, list[str]] = {}
+    for name, integer in others.items():
+        named.setdefault(int(integer), []).append(name)
+    alike = named.pop(int(right), [])
+    told = [because] if because else []
+    if alike:
+        told.append(f"It is what {' or '.join(alike)} gives, too.")
+    lines = [f'<p><data class="right" value="{right}">{right}</data>. {" ".join(told)}</p>'.replace(" </p>", "</p>")]
+    lines += [
+        f'<p><data value="{integer}">{integer}</data> is what {" or ".join(names)} gives.</p>'
+        for integer, names in named.items()
+    ]
+    keys = "text" if min(right, *named, 0) < 0 else "numeric"  # a telephone's numeric keys have no minus
+    display(
+        HTML(
+            f'<div class="ql-predict"><form hidden><label>Your integer <input name="integer" inputmode="{keys}" '
+            'autocomplete="off" size="7"></label> <button>Check</button> <output aria-live="polite"></output></form>'
+            f'<details class="ql-fold"><summary>Show the answer</summary>{"".join(lines)}</details></div>'
+        )
+    )
+
+
 def running(engine: str) -> Machine | None:
     """What the running PyTorch uses with an engine, which is set; None where some of its kernels are not known."""
     import torch
@@ -122,6 +154,12 @@ def running(engine: str) -> Machine | None:
             return Machine.from_torch()
         except UserWarning:
             return None
+
+
+BAND = slice(72, 168)
+"""The rows of the weave, the first codes, that the cover and the first page show."""
+MIDDLE = slice(64, 192)
+"""The columns that the first page shows."""
 
 
 def dots(cells: np.ndarray) -> str:
@@ -151,6 +189,12 @@ def show_weave(ours: np.ndarray, theirs: np.ndarray, description: str) -> None:
     display(HTML(f'<div class="ql-figure ql-weave">{weave(theirs > ours, theirs < ours, description, *colors)}</div>'))
 
 
+def show_until_alive(drawing: str, words: str) -> None:
+    """A still picture in the place of the widget after it: until that lives, and with the words where nothing will."""
+    picture, told = f"<div><div>{drawing}</div></div>", f"<div><noscript>{words}</noscript></div>"
+    display(HTML(f'<div class="ql-stand-in">{picture}{told}</div>'))
+
+
 def sums_on_paper(preset: Any) -> np.ndarray:
     """All 65,536 sums of two uint8 codes, [q1, q2], as textbooks write them, in float64 (Chapter 4, eq-add-v).
 
@@ -159,3 +203,21 @@ def sums_on_paper(preset: Any) -> np.ndarray:
     (s1, z1), (s2, z2), (s, z) = preset
     q1, q2 = np.arange(256)[:, None], np.arange(256)
     return np.clip(np.rint((s1 * (q1 - z1) + s2 * (q2 - z2)) / s) + z, 0, 255).astype(int)
+
+
+def citation() -> dict[str, Any]:
+    """How the book is cited, by CITATION.cff."""
+    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
+    return found
+
+
+def bibtex(about: dict[str, Any]) -> str:
+    """The same as an entry for BibTeX."""
+    title, subtitle = about["title"].split(": ")
+    authors = " and ".join(f"{{{author['name']}}}" for author in about["authors"])
+    year, month, _ = about["date-released"].split("-")
+    return (
+        f"@software{{qlearn{year},\n  title = {{{{{title}}}:\n    {subtitle}}},\n  author = {{{authors}}},\n"
+        f"  version = {{{about['version']}}},\n  year = {{{year}}},\n  month = {{{int(month)}}},\n"
+        f"  url = {{{about['repository-code']}}}\n}}"
+    )

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_main_fails_if_anything_differs(
         assert exact.main(100, 7) == code
         table = json.loads((tmp_path / "conformance.json").read_text())[exact.torch_version()]
         assert [row["differing"] for row in table["rows"]] == [differing] * 3
-        assert (table["seed"], table["outputs"]) == (7, 100)
+        assert (table["seed"], table["outputs"], table["date"]) == (7, 100, date.today().isoformat())
         assert table["command"] == f"make exact TORCH={exact.torch_version()} N=100 SEED=7"
         assert f"35 outputs compared, {3 * differing} differ" in capsys.readouterr().out
     monkeypatch.setattr(exact, "run", rows(0))
@@ -195,6 +196,7 @@ def test_recorded_table_is_complete(release: str) -> None:
     assert all((row["compared"] > 0 or "ended" in row) and row["differing"] == 0 for row in table["rows"])
     assert all(row["known"] for row in table["rows"] if "ended" in row)
     assert {"torch", "numpy", "cpu", "cpu_model", "seed", "outputs", "command"} <= table.keys()
+    assert date.fromisoformat(table["date"]) <= date.today()
 
 
 @pytest.mark.torch

@@ -8,9 +8,8 @@ from qlearn import recordings
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))
 
-from page import COLORS, sums_on_paper, weave  # noqa: E402
+from page import BAND, COLORS, sums_on_paper, weave  # noqa: E402
 
-BAND = slice(72, 168)  # rows of the cover
 PATCH = slice(80, 112)  # rows and columns of the favicon
 
 

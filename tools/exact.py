@@ -19,6 +19,7 @@ import time
 import warnings
 import zlib
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def main(outputs: int, seed: int) -> int:
         rows += found or []
     whole = networks.run(*networks_of(outputs), seed % 1000)
     table = {
+        "date": date.today().isoformat(),
         "command": f"make exact TORCH={torch_version()} N={outputs} SEED={seed}",
         "seed": seed,
         "outputs": outputs,

@@ -1,5 +1,9 @@
-"""Formulas become MathML while the book is built: KaTeX runs in an embedded V8, the page needs no script."""
+"""Formulas become MathML while the book is built: KaTeX runs in an embedded V8, the page needs no script.
 
+A numbered formula of Chapter 4 is (4.1), (4.2), ...: the number says where to look.
+"""
+
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -48,6 +52,18 @@ def block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def number_by_chapter(app: Sphinx, doctree: nodes.document) -> None:
+    """Put the chapter's number, which its title begins with, before those of its formulas."""
+    title = doctree.next_node(nodes.title)
+    chapter = re.match(r"\d+(?= · )", title.astext()) if title else None
+    equations = app.env.get_domain("math").equations  # type: ignore[attr-defined]
+    for formula in doctree.findall(nodes.math_block) if chapter else ():
+        if formula["number"]:
+            formula["number"] = f"{chapter[0]}.{formula['number']}"
+            equations[formula["label"]] = (app.env.docname, formula["number"])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("doctree-read", number_by_chapter)
     app.add_html_math_renderer("build_time", inline_renderers=(inline, None), block_renderers=(block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

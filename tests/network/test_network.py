@@ -44,7 +44,7 @@ def asked(request: pytest.FixtureRequest) -> Asked:
 
 def threads_of(asked: Asked) -> int:
     """Two, since sums are cut there; one where oneDNN has no AVX-512, whose strided 1 x 1 convolutions race on two."""
-    lesser = asked.cpu or "avx512f" not in live_layers.cpu_flags()
+    lesser = asked.cpu or live_layers.ONEDNN == "AVX2"
     return 1 if lesser and asked.engine in ("onednn", "x86") else 2
 
 

@@ -119,8 +119,10 @@ class Comparison:
         if found.unseen:
             lines.append(f"Not given, and as well where it may have arisen: {', '.join(found.unseen)}.")
         if self.explanations:
-            many = "These known mistakes, each alone, give" if len(self.explanations) > 1 else "A known mistake gives"
-            lines.append(f"{many} exactly these numbers:")
+            pairs, several = len(self.explanations[0].mistakes) > 1, len(self.explanations) > 1
+            one = "Two known mistakes together give" if pairs else "A known mistake gives"
+            each = "Each of these pairs of known mistakes gives" if pairs else "Each of these known mistakes gives"
+            lines.append(f"{each if several else one} exactly these numbers:")
             for explanation in self.explanations:
                 also = len(self.explained[explanation.name])
                 lines.append(f"  - {explanation}" + (f" ({also} of the later layers as well)" if also else ""))

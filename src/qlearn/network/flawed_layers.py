@@ -22,7 +22,7 @@ from qlearn.network.arithmetic import COMMON, Arithmetic, Flawed, Steps, codes_o
 if TYPE_CHECKING:
     from qlearn.network.step import Step
 
-__all__ = ["of_convolution", "of_linear"]
+__all__ = ["Requantization", "of_convolution", "of_linear", "replaceable"]
 
 Array = npt.NDArray[Any]
 Sums = Callable[[bool, bool], Array]
@@ -39,13 +39,13 @@ def of_linear(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps] 
     if kernels == "onednn_2":
         return None
     sums = _sums(rows, taps, g, kernels, saturates=not machine.vnni and kernels != "qnnpack")
-    requantization = _Requantization.of(step, x, taps, kernels, linear=True)
+    requantization = Requantization.of(step, x, taps, kernels, linear=True)
 
     def compute(how: Arithmetic) -> Array:
         codes = requantization.codes(sums(how.padding, how.saturation), how)
         return codes.reshape(*x.shape[:-1], taps.shape[0])
 
-    return compute, _replaceable(kernels, relu=requantization.clamps, padding=False)
+    return compute, replaceable(kernels, relu=requantization.clamps, padding=False)
 
 
 def of_convolution(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, Steps] | None:
@@ -57,16 +57,16 @@ def of_convolution(step: Step, x: QTensor, machine: Machine) -> tuple[Flawed, St
     if kernel.steps == "onednn_2":
         return None
     sums = _sums(x, weight, g, kernel.steps, saturates=bool(kernel.pairs))
-    requantization = _Requantization.of(step, x, weight, kernel.steps, linear=False)
+    requantization = Requantization.of(step, x, weight, kernel.steps, linear=False)
 
     def compute(how: Arithmetic) -> Array:
         return np.moveaxis(requantization.codes(sums(how.padding, how.saturation), how), -1, 1)
 
     padding = any(g.padding) and x.q_zero_point() != 0
-    return compute, _replaceable(kernel.steps, relu=requantization.clamps, padding=padding)
+    return compute, replaceable(kernel.steps, relu=requantization.clamps, padding=padding)
 
 
-def _replaceable(kernels: str, *, relu: bool, padding: bool) -> Steps:
+def replaceable(kernels: str, *, relu: bool, padding: bool) -> Steps:
     """Which steps of these kernels make a difference."""
     whole = ("real",) if kernels == "qnnpack" else ("double", "divide", "multiply")
     steps = COMMON | {"bias": whole, "fixed_point": ("gemmlowp", "single")}
@@ -99,7 +99,7 @@ def _sums(x: QTensor, weight: QTensor, g: windows.Geometry, kernels: str, *, sat
 
 
 @dataclass(frozen=True)
-class _Requantization:
+class Requantization:
     """``qlearn.layers.requantize`` with steps replaced."""
 
     kernels: str
@@ -113,7 +113,7 @@ class _Requantization:
     relu: bool
 
     @classmethod
-    def of(cls, step: Step, x: QTensor, weight: QTensor, kernels: str, *, linear: bool) -> _Requantization:
+    def of(cls, step: Step, x: QTensor, weight: QTensor, kernels: str, *, linear: bool) -> Requantization:
         """Of a step with its weight in the shape of a convolution's."""
         s = step.settings
         bias = np.zeros(weight.shape[0], np.float32) if s["bias"] is None else s["bias"]

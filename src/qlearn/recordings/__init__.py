@@ -76,8 +76,8 @@ def manifest() -> dict[str, Any]:
 def conformance() -> dict[str, Any]:
     """The last run of ``make exact`` on each release, the book's first: its version, as in "2.14.1" -> the table.
 
-    A table has the command, the seed, the versions, and a row for each operator, engine and capability; what differs
-    for a reason that has a name is counted apart, under "known".
+    A table has the day it was written, the command, the seed, the versions, and a row for each operator, engine and
+    capability; what differs for a reason that has a name is counted apart, under "known".
     """
     found: dict[str, Any] = json.loads((files(__name__) / "conformance.json").read_text())
     return found

@@ -13,6 +13,20 @@ from qlearn.widgets.linear import Staircase
 from qlearn.widgets.machine import TwoPaths
 from qlearn.widgets.network import Domino
 from qlearn.widgets.observers import Range
+from qlearn.widgets.product import Product
 from qlearn.widgets.rounding import Tie
+from qlearn.widgets.weave import Weave
 
-__all__ = ["AdditionTable", "Calculator", "Domino", "Grid", "Range", "SlidingWindow", "Staircase", "Tie", "TwoPaths"]
+__all__ = [
+    "AdditionTable",
+    "Calculator",
+    "Domino",
+    "Grid",
+    "Product",
+    "Range",
+    "SlidingWindow",
+    "Staircase",
+    "Tie",
+    "TwoPaths",
+    "Weave",
+]

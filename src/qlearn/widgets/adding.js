@@ -74,7 +74,7 @@ export function parting(one, other, sameUnit) {
 const clamped = (x) => Math.min(Math.max(x, 0), 255);
 const away = (x) => Math.sign(x) * Math.floor(Math.abs(x) + 0.5);
 const exact = ({ s1, z1, s2, z2 }, q1, q2) => s1 * (q1 - z1) + s2 * (q2 - z2); // float64
-const single = ({ s1, z1, s2, z2 }, q1, q2) => fround(dequantize(q1, s1, z1) + dequantize(q2, s2, z2)); // float32
+const singleSum = ({ s1, z1, s2, z2 }, q1, q2) => fround(dequantize(q1, s1, z1) + dequantize(q2, s2, z2)); // float32
 const by = (make) => (p, q1, q2) => addSteps(make(p), q1, q2)[6];
 export const USUAL = [
   ["q₁ + q₂, clamped", (p, q1, q2) => clamped(q1 + q2)],
@@ -90,8 +90,8 @@ export const USUAL = [
   ["float64, not clamped, wrapped to 8 bits", (p, q1, q2) => (rint(exact(p, q1, q2) / p.s) + p.z) & 255],
   ["float64, ties to even (on paper)", by(addPaper)],
   ["float64, zero point before the rounding", (p, q1, q2) => clamped(rint(exact(p, q1, q2) / p.s + p.z))],
-  ["float32, divided by the scale", (p, q1, q2) => clamped(rint(fround(single(p, q1, q2) / fround(p.s))) + p.z)],
-  ["float32, ties away from zero", (p, q1, q2) => clamped(away(fround(single(p, q1, q2) / fround(p.s))) + p.z)],
+  ["float32, divided by the scale", (p, q1, q2) => clamped(rint(fround(singleSum(p, q1, q2) / fround(p.s))) + p.z)],
+  ["float32, ties away from zero", (p, q1, q2) => clamped(away(fround(singleSum(p, q1, q2) / fround(p.s))) + p.z)],
   ["dequantize, add, quantize_per_tensor", by(addTail)],
   ["dequantize, add, 2.13’s quantize_per_tensor", by(addDefault213)],
   ["2.13’s tail: float32, zero point before the rounding", by(addTail213)],

@@ -19,6 +19,7 @@ export function rint(x) {
 
 const f64 = new Float64Array(1);
 const u64 = new BigUint64Array(f64.buffer);
+const halves = new Uint32Array(f64.buffer); // the low one first
 const f32 = new Float32Array(1);
 const u32 = new Uint32Array(f32.buffer);
 
@@ -44,18 +45,18 @@ export function bits32(x) {
   return `0x${u32[0].toString(16).padStart(8, "0")}`;
 }
 
-// float32 fused multiply-add, rounded once. The product of two float32 is exact in float64. The sum may need more than
-// 53 bits: what it loses is found (TwoSum) and, if it is not 0, the sum is moved to the neighbour with an odd last bit,
-// which no second rounding can mistake for a tie.
+// float32 fused multiply-add, rounded once. The product of two float32 is exact in float64. The sum may need more than 53
+// bits, and its rounding to float32 is then a second one, which goes wrong only if the first has landed halfway between two
+// float32, or among the subnormal ones. There, what the sum lost is found (TwoSum) and, if it is not 0, the sum is moved to
+// the neighbour with an odd last bit, which no second rounding can mistake for a tie.
 export function fma32(a, b, c) {
   const product = a * b;
   let sum = product + c;
+  f64[0] = sum;
+  if ((halves[0] & 0x1fffffff) !== 0x10000000 && Math.abs(sum) >= 2 ** -125) return fround(sum);
   const back = sum - product;
   const lost = product - (sum - back) + (c - back);
-  if (lost !== 0 && Number.isFinite(sum)) {
-    f64[0] = sum;
-    if ((u64[0] & 1n) === 0n) sum = nextafter64(sum, lost > 0 ? 1 : -1);
-  }
+  if (lost !== 0 && Number.isFinite(sum) && (halves[0] & 1) === 0) sum = nextafter64(sum, lost > 0 ? 1 : -1);
   return fround(sum);
 }
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import traitlets
 
 from qlearn import recordings
+from qlearn.machine import _cpu
 from qlearn.widgets.base import Widget, module, within
 
 NAMES = ("0.05 × 0.02", "0.037 × 0.0185", "0.8226 × 0.065", "1/16 × 1/32")
@@ -69,7 +70,7 @@ class Staircase(Widget):
                 asked[name] = found[0].tolist()
         finally:
             backend.engine = engine
-        if not torch.cpu._is_vnni_supported():
+        if _cpu.nearest(_cpu.onednn(_cpu.features(torch))) == "AVX2":
             asked["onednn_avx2"] = asked.pop("onednn")
         return {"thresholds": asked}
 

@@ -1,0 +1,29 @@
+"""JavaScript modules in node: the one of this machine, or Playwright's own."""
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+WIDGETS = Path(__file__).parents[1] / "src" / "qlearn" / "widgets"
+
+
+@cache
+def node() -> str:
+    """The program."""
+    from playwright._impl._driver import compute_driver_executable
+
+    return shutil.which("node") or str(compute_driver_executable()[0])
+
+
+def run(source: str, question: Any, folder: Path) -> Any:
+    """A module's ``answer`` to a question, both as JSON; it imports the widgets' files from "./"."""
+    where = folder / "asked.mjs"
+    text = source.replace('from "./', f'from "{WIDGETS.as_uri()}/')
+    tail = 'import { readFileSync } from "node:fs";\nprocess.stdout.write(JSON.stringify(answer(JSON.parse(readFileSync(0)))));'
+    where.write_text(f"{text}\n{tail}\n", encoding="utf-8")
+    done = subprocess.run([node(), str(where)], input=json.dumps(question), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
