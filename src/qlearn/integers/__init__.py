@@ -14,6 +14,9 @@ comes in: a scale, a zero point, the least and the largest code.
 tables of any function of one code (activations, numbers added, cat, other scales), ``avg_pool2d``,
 ``adaptive_avg_pool2d`` and ``mean`` an ``Average``, whose ``form`` takes the sum of a window. Where a kernel has a
 vector body and a scalar tail, so have these: ``on(path)``, the paths being those of ``Machine.path_map``.
+
+``Program.of(net, shape)`` is a whole network: ``run(codes)`` in NumPy's integers, ``check()``, ``report()``,
+``save`` and ``load``.
 """
 
 from qlearn.integers.accumulators import Accumulators, Codes
@@ -24,6 +27,7 @@ from qlearn.integers.line import spread
 from qlearn.integers.pairs import Affine, OfSum, Pair, Table, TwoTables
 from qlearn.integers.pools import Average, adaptive_avg_pool2d, avg_pool2d, mean
 from qlearn.integers.products import Product, multiplication, prelu
+from qlearn.integers.program import Program
 from qlearn.integers.requantization import Formula, Requantization, convolution, linear
 from qlearn.integers.steps import step_of, steps_of
 from qlearn.integers.tables import Lookup, lookup
@@ -41,6 +45,7 @@ __all__ = [
     "OfSum",
     "Pair",
     "Product",
+    "Program",
     "Requantization",
     "Steps",
     "Sum",

@@ -97,16 +97,17 @@ class Requantization:
     steps: Steps
 
     @classmethod
-    def of(cls, accumulators: Accumulators, formula: Formula) -> Requantization:
-        """The cheapest forms for all that the accumulators reach, proved.
+    def of(cls, accumulators: Accumulators, formula: Formula, steps: Steps | None = None) -> Requantization:
+        """The cheapest forms for all that the accumulators reach, proved; or those that are given, for ``check``.
 
         Raises:
             NotImplementedError: an accumulator beyond int32; a formula that does not rise.
         """
         low, high = accumulators.reach()
         formula.check(low, high)
-        least = formula.zero_point if formula.relu else 0
-        return cls(accumulators, formula, steps_of(formula, low, high, (least, 255)))
+        if steps is None:
+            steps = steps_of(formula, low, high, (formula.zero_point if formula.relu else 0, 255))
+        return cls(accumulators, formula, steps)
 
     def codes(self, acc: npt.ArrayLike) -> Ints:
         """Accumulators (..., C), integers -> codes, int64."""
@@ -140,6 +141,7 @@ def linear(
     *,
     rows: int = 1,
     relu: bool = False,
+    steps: Steps | None = None,
 ) -> Requantization:
     """The integers of ``qlearn.linear``'s last step (Chapter 9).
 
@@ -147,6 +149,7 @@ def linear(
         x: the codes that come.
         weight, bias, scale, zero_point, machine, relu: as of ``qlearn.linear``.
         rows: of x, which matters to oneDNN with AMX.
+        steps: the forms, where they are known: ``check`` proves them.
 
     Raises:
         NotImplementedError: as ``Requantization.of``.
@@ -154,7 +157,7 @@ def linear(
     name = requantize_of(machine, weight, rows).__name__
     real_bias = check_bias(bias, weight.shape[0])
     formula = Formula(name, real_bias, x.scale, scales_of(machine, weight), scale, zero_point, relu)
-    return Requantization.of(of_linear(machine, weight, x), formula)
+    return Requantization.of(of_linear(machine, weight, x), formula, steps)
 
 
 def convolution(
@@ -168,6 +171,7 @@ def convolution(
     *,
     images: int = 1,
     relu: bool = False,
+    steps: Steps | None = None,
 ) -> Requantization:
     """The integers of a convolution's last step, in one, two or three dimensions (Chapter 9).
 
@@ -176,6 +180,7 @@ def convolution(
         weight, bias, scale, zero_point, machine, relu: as of ``qlearn.conv2d``.
         g: where its windows lie, and its groups.
         images: which matters to oneDNN with AMX.
+        steps: as of ``linear``.
 
     Raises:
         NotImplementedError: as ``Requantization.of`` and ``qlearn.conv2d``.
@@ -184,4 +189,4 @@ def convolution(
     formula = Formula(
         kernel.steps, check_bias(bias, weight.shape[0]), x.scale, w_scales(weight), scale, zero_point, relu
     )
-    return Requantization.of(of_convolution(weight, g, kernel.pairs, x), formula)
+    return Requantization.of(of_convolution(weight, g, kernel.pairs, x), formula, steps)
