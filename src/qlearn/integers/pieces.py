@@ -399,15 +399,17 @@ class Largest(Piece):
     """The largest code of each window.
 
     Args:
-        rows, columns: the indices that a window sees along the last two axes, (out, kernel); what lies outside of x is
-            named again by an index inside.
+        lengths: of x, its height and width; one dimension has a height of 1.
+        rows, columns: the indices that a window sees along both, (out, kernel); what lies outside of x is named again
+            by an index inside.
     """
 
+    lengths: tuple[int, int]
     rows: Ints
     columns: Ints
 
     def run(self, *codes: Codes) -> Codes:
-        x = codes[0][..., self.rows, :].max(axis=-2)
+        x = codes[0].reshape(-1, *self.lengths)[:, self.rows, :].max(axis=-2)
         return np.ascontiguousarray(x[..., self.columns].max(axis=-1)).reshape(self.shape)
 
 

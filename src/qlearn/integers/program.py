@@ -9,19 +9,22 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from qlearn.codes.affine import QTensor
+from qlearn.integers.c import emit
+from qlearn.integers.c_files import Source, compiled, write
 from qlearn.integers.certificate import Unproven
 from qlearn.integers.forms import Steps
-from qlearn.integers.pieces import Arrays, Average, Layer, Piece
+from qlearn.integers.pieces import Arrays, Average, Codes, Layer, Piece
 from qlearn.integers.reading import Reader
 from qlearn.network.network import Network
 from qlearn.network.step import names_in
@@ -229,6 +232,61 @@ class Program:
     def report(self) -> Report:
         """Step by step: the forms, their bits, late codes and bytes; printable."""
         return Report(tuple(_row(piece) for piece in self.pieces))
+
+    # C
+
+    def to_c(self, folder: str | PathLike[str], *, name: str = "network", vectors: int = 2) -> list[FilePath]:
+        """Write the program as C: one freestanding C99 file, no float, no heap, no library (Chapter 9).
+
+        ``void network_run(const uint8_t *x, uint8_t *y)`` takes the codes of the quantized input in PyTorch's order and
+        gives the last codes, those of several outputs behind one another. Beside it a header with the sizes, vectors,
+        a main that checks them, and a Makefile: ``make check``.
+
+        Args:
+            folder: made if it is not there.
+            name: of the files and of the function.
+            vectors: how many inputs to draw, for which the codes are written down, too.
+
+        Returns:
+            The files.
+
+        Raises:
+            NotImplementedError: a step that the C does not hold, such as sums that leave int32 on the way.
+            ValueError: name is no name in C.
+        """
+        rng = np.random.default_rng(0)
+        inputs = rng.integers(0, 256, (vectors, *self.shape), dtype=np.uint8)
+        found = [self.run(x) for x in inputs]
+        outputs = [np.concatenate([np.ravel(y) for y in (ys if isinstance(ys, tuple) else (ys,))]) for ys in found]
+        return write(FilePath(folder), self._source(name), inputs, np.array(outputs, np.uint8))
+
+    def compile(self, options: Sequence[str] = ("-O3", "-march=native")) -> Callable[[Codes], Any]:
+        """The same C, by the system's compiler, as a function on codes like ``run`` (Chapter 9).
+
+        Its buffers are static: one call at a time.
+
+        Args:
+            options: of the compiler.
+
+        Raises:
+            FileNotFoundError: there is no cc, gcc or clang.
+            NotImplementedError: as ``to_c``.
+        """
+        return compiled(self._source("network"), options)
+
+    def _source(self, name: str) -> Source:
+        if not (name.isidentifier() and name.isascii()):
+            raise ValueError(f"name must be a name in C, got {name!r}")
+        shapes = {self.source: self.shape} | {piece.name: piece.shape for piece in self.pieces}
+        emitted = emit(name, self.pieces, self.source, self.outputs, shapes)
+        outputs = tuple((output, shapes[output]) for output in self.outputs)
+        first = self.net[self.source]
+        words = [
+            f"{self.net.machine}.",
+            f"x: a code q stands for (q - {first.zero_point}) * {first.scale!r}.",
+            *(f"y: {output}, {shapes[output]}." for output in self.outputs),
+        ]
+        return Source(name, emitted, self.shape, outputs, words)
 
     def __str__(self) -> str:
         shape = ", ".join(map(str, self.shape))

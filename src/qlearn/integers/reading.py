@@ -326,7 +326,7 @@ class Reader:
             for key, default in (("kernel_size", None), ("padding", 0), ("dilation", 1))
         )
         stride = kernel if settings.get("stride") is None else two(settings["stride"], wide)
-        lengths = x.tensor.shape[-2:] if wide else (1, x.tensor.shape[-1])
+        lengths = (x.tensor.shape[-2] if wide else 1, x.tensor.shape[-1])
         outs = out.shape[-2:] if wide else (1, out.shape[-1])
         if not wide:
             kernel, stride, padding, dilation = (1, kernel[1]), (1, stride[1]), (0, padding[1]), (1, dilation[1])
@@ -335,7 +335,7 @@ class Reader:
             taps(*where, nearest=nearest)
             for where in zip(lengths, outs, kernel, stride, padding, dilation, strict=True)
         )
-        return Largest(step.name, step.op, (x.name,), out.shape, x.bounds, rows, columns)
+        return Largest(step.name, step.op, (x.name,), out.shape, x.bounds, lengths, rows, columns)
 
     # Places
 
