@@ -19,8 +19,8 @@ FIRST = (
     "lowest accumulator of the layer if it is there, one more than the highest if none is"
 )
 KEYS = {
-    "layers": "float64 (4, 7): scales of input and weight, bias, scale and zero point of the output, the lowest and the "
-    "highest accumulator",
+    "layers": "float64 (4, 7): scales of input and weight, bias, scale and zero point of the output, the lowest "
+    "accumulator and the highest",
     "fbgemm": FIRST.format("the engine fbgemm"),
     "onednn": FIRST.format("the engine onednn, on a CPU with VNNI (where the kind has one),"),
     "onednn_avx2": FIRST.format(f"the engine onednn, told by {SWITCH} to use AVX2,"),
@@ -53,6 +53,8 @@ def thresholds(engine: str) -> npt.NDArray[np.int32]:
 def on_avx2() -> npt.NDArray[np.int32]:
     """Those of oneDNN's kernels for AVX2, in a process of its own."""
     env = os.environ | {SWITCH: "AVX2", "PYTHONPATH": os.pathsep.join(sys.path)}
-    code = "import sys; from recorders import integers; sys.stdout.buffer.write(integers.thresholds('onednn').tobytes())"
+    code = (
+        "import sys; from recorders import integers; sys.stdout.buffer.write(integers.thresholds('onednn').tobytes())"
+    )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, check=True)
     return np.frombuffer(done.stdout, np.int32).reshape(-1, 255)

@@ -2,7 +2,7 @@ import { clamp, codeAt } from "./arithmetic.js";
 import { asker, comparison, drag, followWidth, frame, hover, html, integer, keys, legend, many, oncePerFrame, picker, picture, say, sayAll, setter, sketch, slider } from "./kit.js";
 
 // The line (acc * M + B) >> S through the first accumulators of a layer's codes. All numbers stay below 2^53, so that a
-// float64 holds them: M * acc is at most 256 * 2^S, and S at most 40.
+// float64 holds them: M * acc is at most 2^12 * 2^S for these layers, and S at most 40.
 
 const LANES = ["fbgemm/x86", "onednn (VNNI)", "onednn (AVX2)", "qnnpack"];
 const SHIFTS = 40;
@@ -108,7 +108,7 @@ async function render({ model, el }) {
 
   // The strip: how long after the line comes to a code its first accumulator follows, code by code. The frame is that of the
   // thinnest strip, where the line through the middle lies flat.
-  const [LEFT, RIGHT, TOP, BOTTOM] = [42, 10, 18, 226];
+  const [LEFT, RIGHT, TOP, BOTTOM] = [42, 10, 26, 234];
   const frameOf = () => {
     const { found: { points }, x, R } = layerOf();
     const highest = Math.max(...points.map(({ k, T }) => k * x - T));
@@ -128,9 +128,9 @@ async function render({ model, el }) {
     const judged = judge(layerOf().found, line, late);
     const { shapes, add } = sketch();
     const crossing = (k) => (k * 2 ** line.S - line.B) / line.M - zero(k); // of the line, in the frame
-    const y = (k, more) => clamp(py(crossing(k) + more), TOP - 300, BOTTOM + 300);
+    const y = (k, more) => py(crossing(k) + more);
     const band = (low, high, color, opacity) => add("path", {
-      d: `M${px(k0) - 6} ${y(k0, low)}L${px(k1) + 6} ${y(k1, low)}L${px(k1) + 6} ${y(k1, high)}L${px(k0) - 6} ${y(k0, high)}Z`, fill: `var(--${color})`, opacity, "clip-path": "inset(0)",
+      d: `M${px(k0) - 6} ${y(k0, low)}L${px(k1) + 6} ${y(k1, low)}L${px(k1) + 6} ${y(k1, high)}L${px(k0) - 6} ${y(k0, high)}Z`, fill: `var(--${color})`, opacity,
     });
     for (let tick = Math.ceil(from); tick <= to; tick += 1) {
       add("line", { x1: LEFT, x2: width - RIGHT, y1: py(tick), y2: py(tick), stroke: "var(--rule)", "stroke-width": 0.8 });
@@ -153,11 +153,12 @@ async function render({ model, el }) {
     add("rect", { x: 0, y: -400, width, height: 400 + TOP - 8, fill: "var(--card)" });
     add("rect", { x: 0, y: BOTTOM + 6, width, height: 400, fill: "var(--card)" });
     for (const k of [k0, 64, 128, 192, k1].filter((k, i, all) => k >= k0 && k <= k1 && (k === k0 || k === k1 || (k - k0 > 20 && k1 - k > 20)) && all.indexOf(k) === i)) add("text", { x: px(k), y: BOTTOM + 22, "text-anchor": "middle", class: "ql-number" }, k);
-    add("text", { x: LEFT, y: 8 }, "↑ accumulators");
-    add("text", { x: width - RIGHT, y: 8, "text-anchor": "end" }, "code →");
+    add("text", { x: LEFT, y: 12 }, width < 480 ? "↑ accumulators after the line" : "↑ accumulators from where the line comes to the code");
+    add("text", { x: width - RIGHT, y: 12, "text-anchor": "end" }, "code →");
     return { height: BOTTOM + 26, children: shapes };
   });
   strip.root.style.overflow = "hidden";
+  strip.root.style.touchAction = "none"; // it is dragged up and down
 
   // The line through two heights at the first and the last code: M and B as near as S allows.
   const through = (at0, at1) => {
@@ -192,13 +193,14 @@ async function render({ model, el }) {
   });
   hover(strip.root, (x) => { const code = codeUnder(x); if (code !== model.get("code")) set("code", code); });
   const step = (slope, offset) => (fast) => {
-    const { M, B, S } = lineOf();
+    const { M, B } = lineOf();
     const much = fast ? 10 : 1;
     if (offset) choose({ M, B: B + Math.sign(offset) * Math.max(1, Math.round(M / 16)) * much });
     else {
       const { k0, k1, zero } = frameOf();
       const acc = zero((k0 + k1) / 2); // the middle stays where it is
-      choose({ M: Math.max(1, M + slope * much), B: Math.round(B - slope * much * acc) });
+      const turned = Math.max(1, M + slope * much);
+      choose({ M: turned, B: Math.round(B - (turned - M) * acc) });
     }
   };
   keys(strip.root, { ArrowUp: step(0, -1), ArrowDown: step(0, 1), ArrowLeft: step(-1, 0), ArrowRight: step(1, 0) });
@@ -260,7 +262,7 @@ async function render({ model, el }) {
     const { first: T } = layerOf().found;
     if (failing !== null) set("code", clamp(codeAt(T, failing) + (T[codeAt(T, failing)] - failing < failing - (T[codeAt(T, failing) - 1] ?? -Infinity) ? 1 : 0), 1, 255));
   });
-  const table = comparison(["", "M", "B", "S", "late", "wrong", "first wrong"]);
+  const table = comparison(["", "M", "B", "S", "late", "wrong"]);
   const words = frame(el, html("div", { class: "ql-choices" }, ...choices.map((one) => one.root)), strip.root,
     legend([["ours", "■"], "on the line"], [["tie", "■"], "one accumulator after it: late"], [["wrong", "■"], "neither: wrong codes"]), pixels.root,
     legend([["torch", "■"], "the first accumulator of a code, PyTorch’s"], [["ours", "╱"], "the line"], [["wrong", "□"], "where it says another code"], [["tie", "□"], "where it is early and the code late"]),
@@ -279,7 +281,7 @@ async function render({ model, el }) {
     smallest.disabled = least === null || (model.get("M") === 0 && line.S === least);
     again.disabled = model.get("M") === 0;
     fails.disabled = judged.failing === null;
-    table.update([["the line", "ours", ...[line.M, line.B].map((n) => [integer(n), `${bits(n)} bits`, ""]), line.S, judged.lates.length, judged.wrong.length, judged.failing === null ? "–" : integer(judged.failing)]]);
+    table.update([["the line", "ours", ...[line.M, line.B].map((n) => [integer(n), `${bits(n)} bits`, ""]), line.S, judged.lates.length, judged.wrong.length]]);
     words.textContent = sentence(known, judged, late, live);
   };
   const later = oncePerFrame(show);

@@ -12,10 +12,10 @@ from qlearn import recordings
 from qlearn.machine import _cpu
 from qlearn.widgets.base import Widget, module, within
 
-LAYERS = (  # scales of input and weight, bias, scale and zero point of the output, the lowest and the highest accumulator
+LAYERS = (  # scales of input and weight, bias, scale and zero point of the output, the accumulators from and to
     (0.0243137, 0.0031291, 0.05, 0.0173219, 118, -30_000, 30_000),
     (0.05, 0.02, 0.0, 0.016, 101, -30_000, 30_000),
-    (0.037, 0.0185, 2871.0, 0.0413, 3, -4_194_303, -4_179_000),
+    (0.037, 0.0185, 2871.0, 0.89, 3, -4_194_303, -3_870_000),
     (0.0243137, 0.0031291, -1404.0, 1.0, 118, 0, 2**25),
 )
 NAMES = ("ordinary", "ties", "a large bias", "too large a bias")
@@ -84,7 +84,7 @@ def inputs(acc: npt.NDArray[np.int64], terms: int) -> tuple[npt.NDArray[np.uint8
 def pytorch_thresholds(
     torch: Any, sx: float, sw: float, b: float, s: float, z: int, low: int, high: int
 ) -> npt.NDArray[np.int64]:
-    """The least accumulator from low to high + 1 that gives each code 1 to 255 or more, by the running PyTorch (255,)."""
+    """The least accumulator from low to high + 1 that gives each code or more, by the running PyTorch: (255,)."""
     terms = max(-low, high) // HIGH**2 + 1
     weight = torch._make_per_tensor_quantized_tensor(torch.from_numpy(inputs(np.zeros(1, int), terms)[1][None]), sw, 0)
     packed = torch.ops.quantized.linear_prepack(weight, torch.tensor([b], dtype=torch.float32))
