@@ -55,7 +55,7 @@ def emit(name: str, pieces: Sequence[Piece], source: str, outputs: Sequence[str]
         except NotImplementedError as error:
             raise NotImplementedError(f"layer {piece.name} ({piece.op}) is not there in C: {error}") from error
     where, memory = places(pieces, writer.alias, outputs, shapes)
-    at = {key: "x" if writer.root(key) == source else f"(memory + {where[writer.root(key)]})" for key in shapes}
+    at = {key: "x" if writer.root(key) == source else in_memory(where[writer.root(key)]) for key in shapes}
     body = "".join(f"  /* {step}: {op} */\n{fill(text, at)}" for step, op, text in writer.body)
     start = 0
     for output in outputs:
@@ -66,6 +66,11 @@ def emit(name: str, pieces: Sequence[Piece], source: str, outputs: Sequence[str]
     text = f"{HEAD}{functions}\n{''.join(writer.constants)}\nstatic uint8_t memory[{max(memory, 1)}];\n\n"
     text += f"void {name}_run(const uint8_t *x, uint8_t *y) {{\n{body}}}\n"
     return Emitted(text, memory, 4 * writer.sums if "layer" in writer.needs else 0)
+
+
+def in_memory(place: int) -> str:
+    """A place of the static array."""
+    return f"(memory + {place})" if place else "memory"
 
 
 def fill(text: str, at: dict[str, str]) -> str:
