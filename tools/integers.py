@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,13 @@ HEADER = (
 )
 
 
-def compared(model: Any, images: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Program, network, PyTorch and C on some images: how many codes, how many differ, and how long it took."""
+def compared(
+    model: Any, images: np.ndarray[Any, Any], options: Sequence[str] | None = ("-O3", "-march=native")
+) -> dict[str, Any]:
+    """Program, network, PyTorch and C on some images: how many codes, how many differ, and how long it took.
+
+    options: of the C compiler; None leaves C out.
+    """
     from qlearn import Network, QTensor
     from qlearn.integers import Program
     from qlearn.network.torch_values import torch_values
@@ -40,7 +46,7 @@ def compared(model: Any, images: np.ndarray[Any, Any]) -> dict[str, Any]:
     program = Program.of(net, images[:1].shape)
     found: dict[str, Any] = {"layers": len(program), "codes": 0, "network": 0, "PyTorch": 0, "C": 0}
     found |= {"read": time.process_time() - start, "points": program.check().points, "run": 0.0, "C run": 0.0}
-    in_c = program.compile()
+    in_c = None if options is None else program.compile(options)
     for image in images:
         ours = net.run(image[None], keep=True)
         theirs, _ = torch_values(model, net.steps, [image[None]])
@@ -48,11 +54,12 @@ def compared(model: Any, images: np.ndarray[Any, Any]) -> dict[str, Any]:
         start = time.process_time()
         mine = program.run(codes, keep=True)
         found["run"] += (time.process_time() - start) / len(images)
-        start = time.process_time()
-        last = in_c(codes)
-        found["C run"] += (time.process_time() - start) / len(images)
-        for a, name in zip(last if isinstance(last, tuple) else (last,), program.outputs, strict=True):
-            found["C"] += int((a != mine[name]).sum())
+        if in_c is not None:
+            start = time.process_time()
+            last = in_c(codes)
+            found["C run"] += (time.process_time() - start) / len(images)
+            for a, name in zip(last if isinstance(last, tuple) else (last,), program.outputs, strict=True):
+                found["C"] += int((a != mine[name]).sum())
         for name, value in mine.items():
             if isinstance(theirs.get(name), QTensor):
                 found["codes"] += value.size

@@ -215,13 +215,13 @@ class _Writer:
         name, (a, b) = identifier(piece.name, self.taken), piece.inputs
         shape = piece.shape
         strides = {key: broadcast(self.shapes[at], shape) for key, at in (("a", a), ("b", b))}
-        of = [self.pair(name if not i else f"{name}_tail", pair) for i, pair in enumerate(piece.pairs)]
-        most = int(np.bincount(np.broadcast_to(piece.which, shape).ravel()).argmax()) if piece.which.size > 1 else 0
-        most = most if piece.which.size > 1 else int(piece.which.flat[0])
+        flat = np.broadcast_to(piece.which, shape).ravel()
+        kinds = sorted(set(flat.tolist()), key=lambda kind: -int((flat == kind).sum()))
+        of = {kind: self.pair(name if not kind else f"{name}_tail", piece.pairs[kind]) for kind in kinds}
+        most, *others = kinds
         body = f"<<{piece.name}>>[y] = {of[most]('<<' + a + '>>[a]', '<<' + b + '>>[b]')};"
         text = loops(shape, {"y": dense(shape), **strides}, body)
-        flat = np.broadcast_to(piece.which, shape).ravel()
-        for kind in sorted(set(flat.tolist()) - {most}):
+        for kind in others:
             at = np.flatnonzero(flat == kind)
             self.constants.append(numbers("uint32_t", f"{name}_at_{kind}", at))
             index = {"a": f"{name}_at_{kind}[i]", "b": f"{name}_at_{kind}[i]"}
