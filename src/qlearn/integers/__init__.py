@@ -7,7 +7,8 @@ or ``Thresholds``, each with ``codes(acc)``. ``steps_of`` does it for all channe
 
 ``linear`` and ``convolution`` give a layer's ``Requantization``: what its channels sum (``accumulators``), the float32
 ``formula``, the integer ``steps``; ``codes(acc)`` runs the integers, ``check()`` proves them again. ``Codes`` are what
-comes in: a scale, a zero point, the least and the largest code.
+comes in: a scale, a zero point, the least and the largest code. ``convolution_add`` is conv2d_add's, with
+``codes(acc, added)``.
 
 ``addition`` gives a ``Sum``: ``body`` and ``tail``, each an ``Affine``, ``OfSum``, ``TwoTables`` or ``Table`` with
 ``codes(a, b)``, proved on all pairs; ``check()``. ``multiplication`` and ``prelu`` give a ``Product``, ``lookup`` the
@@ -22,6 +23,7 @@ vector body and a scalar tail, so have these: ``on(path)``, the paths being thos
 from qlearn.integers.accumulators import Accumulators, Codes
 from qlearn.integers.addition import Sum, addition
 from qlearn.integers.certificate import Unproven, prove
+from qlearn.integers.convolution_add import ConvolutionAdd, convolution_add
 from qlearn.integers.forms import Form, Line, LineLate, Steps, Thresholds
 from qlearn.integers.line import spread
 from qlearn.integers.pairs import Affine, OfSum, Pair, Table, TwoTables
@@ -37,6 +39,7 @@ __all__ = [
     "Affine",
     "Average",
     "Codes",
+    "ConvolutionAdd",
     "Form",
     "Formula",
     "Line",
@@ -57,6 +60,7 @@ __all__ = [
     "addition",
     "avg_pool2d",
     "convolution",
+    "convolution_add",
     "linear",
     "lookup",
     "mean",

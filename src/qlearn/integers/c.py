@@ -55,7 +55,7 @@ def emit(name: str, pieces: Sequence[Piece], source: str, outputs: Sequence[str]
         except NotImplementedError as error:
             raise NotImplementedError(f"layer {piece.name} ({piece.op}) is not there in C: {error}") from error
     where, memory = places(pieces, writer.alias, outputs, shapes)
-    at = {key: "x" if writer.root(key) == source else f"(memory + {where[writer.root(key)]})" for key in shapes}
+    at = {key: "x" if writer.root(key) == source else in_memory(where[writer.root(key)]) for key in shapes}
     body = "".join(f"  /* {step}: {op} */\n{fill(text, at)}" for step, op, text in writer.body)
     start = 0
     for output in outputs:
@@ -66,6 +66,11 @@ def emit(name: str, pieces: Sequence[Piece], source: str, outputs: Sequence[str]
     text = f"{HEAD}{functions}\n{''.join(writer.constants)}\nstatic uint8_t memory[{max(memory, 1)}];\n\n"
     text += f"void {name}_run(const uint8_t *x, uint8_t *y) {{\n{body}}}\n"
     return Emitted(text, memory, 4 * writer.sums if "layer" in writer.needs else 0)
+
+
+def in_memory(place: int) -> str:
+    """A place of the static array."""
+    return f"(memory + {place})" if place else "memory"
 
 
 def fill(text: str, at: dict[str, str]) -> str:
@@ -210,13 +215,13 @@ class _Writer:
         name, (a, b) = identifier(piece.name, self.taken), piece.inputs
         shape = piece.shape
         strides = {key: broadcast(self.shapes[at], shape) for key, at in (("a", a), ("b", b))}
-        of = [self.pair(name if not i else f"{name}_tail", pair) for i, pair in enumerate(piece.pairs)]
-        most = int(np.bincount(np.broadcast_to(piece.which, shape).ravel()).argmax()) if piece.which.size > 1 else 0
-        most = most if piece.which.size > 1 else int(piece.which.flat[0])
+        flat = np.broadcast_to(piece.which, shape).ravel()
+        kinds = sorted(set(flat.tolist()), key=lambda kind: -int((flat == kind).sum()))
+        of = {kind: self.pair(name if not kind else f"{name}_tail", piece.pairs[kind]) for kind in kinds}
+        most, *others = kinds
         body = f"<<{piece.name}>>[y] = {of[most]('<<' + a + '>>[a]', '<<' + b + '>>[b]')};"
         text = loops(shape, {"y": dense(shape), **strides}, body)
-        flat = np.broadcast_to(piece.which, shape).ravel()
-        for kind in sorted(set(flat.tolist()) - {most}):
+        for kind in others:
             at = np.flatnonzero(flat == kind)
             self.constants.append(numbers("uint32_t", f"{name}_at_{kind}", at))
             index = {"a": f"{name}_at_{kind}[i]", "b": f"{name}_at_{kind}[i]"}

@@ -6,7 +6,7 @@ for every accumulator from ``low`` to ``high``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -124,20 +124,28 @@ class Steps:
     clip: tuple[int, int]
     thresholds: Mapping[int, Thresholds]
 
-    def codes(self, acc: npt.ArrayLike) -> Ints:
-        """Codes of accumulators (..., C), int64; each channel as its own form gives them."""
+    def codes(self, acc: npt.ArrayLike, channel: Ints | None = None) -> Ints:
+        """Codes of accumulators (..., C), int64; each channel as its own form gives them.
+
+        Args:
+            acc: integers.
+            channel: whose form each takes, of acc's shape; None is that of its place on the last axis.
+        """
         acc = np.asarray(acc, np.int64)
         least, most = self.clip
-        v = acc * self.M
-        v += self.B
-        q = v >> self.S
+        at = slice(None) if channel is None else channel
+        v = acc * self.M[at]
+        v += self.B[at]
+        q = v >> self.S[at]
         if self.late.any():
-            v &= self._mask
-            first = np.nonzero(v < self._reach)
-            q[first] -= self.late[first[-1], np.clip(q[first], least, most) - least]
+            v &= self._mask[at]
+            first = np.nonzero(v < self._reach[at])
+            whose = first[-1] if channel is None else channel[first]
+            q[first] -= self.late[whose, np.clip(q[first], least, most) - least]
         np.clip(q, least, most, out=q)
         for c, form in self.thresholds.items():
-            q[..., c] = form.codes(acc[..., c])
+            where = (..., c) if channel is None else channel == c
+            q[where] = form.codes(acc[where])
         return q
 
     @cached_property
@@ -195,6 +203,19 @@ class Steps:
             ),
             "at": np.array([t for _, form in forms for t in form.at], np.int64),
         }
+
+    @classmethod
+    def joined(cls, parts: Sequence[Steps]) -> Steps:
+        """The channels of several, which share their clip, one after the other."""
+        names = ("low", "high", "M", "B", "S", "late")
+        low, high, M, B, S, late = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+        starts = np.cumsum([0, *(len(part) for part in parts)])
+        thresholds = {
+            int(start) + c: form
+            for start, part in zip(starts[:-1], parts, strict=True)
+            for c, form in part.thresholds.items()
+        }
+        return cls(low, high, M, B, S, late, parts[0].clip, thresholds)
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Steps:

@@ -26,13 +26,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Lines", "Points", "late_lines", "lines", "roundest", "spread"]
+__all__ = ["FREE", "Lines", "Points", "late_lines", "lines", "roundest", "spread"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-SHIFTS = range(52)
-"""S; with codes below 2**9 in magnitude, k << S stays below 2**60."""
+SHIFTS = range(50)
+"""S; with codes below 2**10 in magnitude, k << S stays below 2**60."""
 FINER = range(14)
 """How much larger than the smallest S that of a line with late codes may be, to have fewer of them."""
 REACH = 2.0**60
@@ -41,13 +41,17 @@ STEEP = 512
 """Codes an accumulator, more than between any two points: the slope that Newton's method comes down from."""
 
 
+FREE = 600
+"""Codes from the first one, down or up: a point so far away binds no line."""
+
+
 class Points(NamedTuple):
     """Points of many channels: (n, C) each. A point may be there twice."""
 
     acc: Ints
     """Counted from the channel's lowest accumulator: below 2**33."""
     code: Ints
-    """Counted from the channel's first code: at most 258."""
+    """Counted from the channel's first code: at most 258; or ``FREE`` away from it."""
 
     def of(self, channels: Bools | Ints) -> Points:
         """Those of some channels."""
@@ -64,16 +68,20 @@ class Lines(NamedTuple):
     S: Ints
 
 
-def lines(below: Points, above: Points, reach: Ints) -> Lines:
+def lines(below: Points, above: Points, reach: Ints, together: int = 1) -> Lines:
     """The lines with the smallest S that are at or over the points below, and under those above, (C,).
 
     Args:
+        together: how many neighbouring channels share M and S.
         below, above: such that some line through them rises, and none is flat.
         reach: the largest accumulator, in magnitude, that a line will be applied to.
     """
     p, q, found = end(below, above, rising=True)
     p_end, q_end, alive = end(below, above, rising=False)
-    found &= alive & (p * q_end < p_end * q)  # below 2**9 * 2**33
+    if together > 1:
+        found, alive = (np.repeat(each.reshape(-1, together).all(axis=1), together) for each in (found, alive))
+        (p, q), (p_end, q_end) = shared(p, q, together, 1), shared(p_end, q_end, together, -1)
+    found &= alive & (p * q_end < p_end * q)  # below 2**10 * 2**33
     M, S = np.zeros_like(p), np.zeros_like(p)
     open_ = found.copy()
     for shift in SHIFTS:
@@ -90,7 +98,7 @@ def end(below: Points, above: Points, *, rising: bool) -> tuple[Ints, Ints, Bool
     """The lower (rising) or the upper end p / q of the slopes with room, and whether there are any: (C,) each.
 
     Newton's method on room(m): from a slope without room to the zero of the straight piece there, which lies between it
-    and the end. p is at most 512, q below 2**33 + 1, so the products are below 2**44.
+    and the end. p is at most 512, q below 2**33 + 1, a code 600: the products are below 2**44.
     """
     channels = below.acc.shape[1]
     p = np.full(channels, 0 if rising else STEEP, np.int64)
@@ -113,7 +121,17 @@ def end(below: Points, above: Points, *, rising: bool) -> tuple[Ints, Ints, Bool
     return p, q, alive
 
 
-def late_lines(below: Points, above: Points, reach: Ints) -> tuple[Lines, Ints, Bools]:
+def shared(p: Ints, q: Ints, together: int, sign: int) -> tuple[Ints, Ints]:
+    """The largest (sign 1) or the smallest (-1) of the fractions p / q of so many neighbours, for all of them."""
+    p, q = p.reshape(-1, together), q.reshape(-1, together)
+    best_p, best_q = p[:, 0].copy(), q[:, 0].copy()
+    for i in range(1, together):
+        better = sign * (p[:, i] * best_q - best_p * q[:, i]) > 0
+        best_p, best_q = np.where(better, p[:, i], best_p), np.where(better, q[:, i], best_q)
+    return np.repeat(best_p, together), np.repeat(best_q, together)
+
+
+def late_lines(below: Points, above: Points, reach: Ints, together: int = 1) -> tuple[Lines, Ints, Bools]:
     """Lines with few late codes, their offsets B, and which of the points above have their code late: (n, C).
 
     Such a line may be at or over a point above, too early by one accumulator, but not by a code. Of the slopes with
@@ -123,8 +141,8 @@ def late_lines(below: Points, above: Points, reach: Ints) -> tuple[Lines, Ints, 
     Args, returns: as ``lines``.
     """
     early = Points(np.concatenate([above.acc - 1, above.acc]), np.concatenate([above.code, above.code + 1]))
-    first = lines(below, early, reach)
-    middle, most = roomiest(below, above), reach.astype(np.float64)
+    first = lines(below, early, reach, together)
+    middle, most = roomiest(below, above, together), reach.astype(np.float64)
     found, bits = first, np.full(reach.shape, np.iinfo(np.int64).max)
     for finer in FINER:
         S = np.minimum(first.S + finer, SHIFTS[-1])
@@ -132,7 +150,11 @@ def late_lines(below: Points, above: Points, reach: Ints) -> tuple[Lines, Ints, 
         for M in (first.M << (S - first.S), nearest - 1, nearest, nearest + 1):
             least, ends = offsets(below, early, M, S)
             cost = 8 * ((above.code << S) - M * above.acc <= least).sum(axis=0) + 2 * S
-            better = first.found & (least <= ends) & (M * most < REACH) & (M > 0) & (cost < bits)
+            fits = first.found & (least <= ends) & (M * most < REACH) & (M > 0)
+            if together > 1:
+                cost = np.repeat(cost.reshape(-1, together).sum(axis=1), together)
+                fits = np.repeat(fits.reshape(-1, together).all(axis=1), together)
+            better = fits & (cost < bits)
             bits = np.where(better, cost, bits)
             chosen = zip((M, least, ends, S), found[1:], strict=True)
             found = Lines(first.found, *(np.where(better, new, old) for new, old in chosen))
@@ -142,14 +164,21 @@ def late_lines(below: Points, above: Points, reach: Ints) -> tuple[Lines, Ints, 
     return found, B, B_when_late <= B
 
 
-def roomiest(below: Points, above: Points) -> npt.NDArray[np.float64]:
-    """The slope at which room(m) is largest, to 2**-40 of it or so: where its pieces turn from rising to falling."""
+def roomiest(below: Points, above: Points, together: int = 1) -> npt.NDArray[np.float64]:
+    """The slope at which room(m) is largest, to 2**-40 of it or so: where its pieces turn from rising to falling.
+
+    Of several channels that share it, the room is that of the one with the least.
+    """
     each = np.arange(below.acc.shape[1])
     low, high = np.zeros(each.size), np.full(each.size, float(STEEP))
     for _ in range(50):
         m = (low + high) / 2
-        i, j = (below.code - m * below.acc).argmax(axis=0), (above.code - m * above.acc).argmin(axis=0)
+        up, down = below.code - m * below.acc, above.code - m * above.acc
+        i, j = up.argmax(axis=0), down.argmin(axis=0)
         rises = below.acc[i, each] > above.acc[j, each]
+        if together > 1:
+            tightest = (down[j, each] - up[i, each]).reshape(-1, together).argmin(axis=1)
+            rises = np.repeat(rises.reshape(-1, together)[np.arange(tightest.size), tightest], together)
         low, high = np.where(rises, m, low), np.where(rises, high, m)
     return low
 

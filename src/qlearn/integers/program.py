@@ -284,9 +284,15 @@ class Program:
         words = [
             f"{self.net.machine}.",
             f"x: a code q stands for (q - {first.zero_point}) * {first.scale!r}.",
-            *(f"y: {output}, {shapes[output]}." for output in self.outputs),
+            *(f"y: {output} of shape {shapes[output]}{self._stands_for(output)}." for output in self.outputs),
         ]
         return Source(name, emitted, self.shape, outputs, words)
+
+    def _stands_for(self, name: str) -> str:
+        step = next((step for step in self.net.steps if step.name == name), None)
+        if step is None or step.scale is None:
+            return ""
+        return f"; a code q stands for (q - {step.zero_point}) * {step.scale!r}"
 
     def __str__(self) -> str:
         shape = ", ".join(map(str, self.shape))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from qlearn.integers.certificate import prove
 from qlearn.integers.forms import Form, Ints, Steps, Thresholds
-from qlearn.integers.line import Points, late_lines, lines, roundest
+from qlearn.integers.line import FREE, Points, late_lines, lines, roundest
 
 __all__ = ["step_of", "steps_of", "thresholds"]
 
@@ -41,10 +41,12 @@ def step_of(f: Function, low: int, high: int, codes: tuple[int, int] = (0, 255))
     return steps_of(lambda acc: np.asarray(f(acc[:, 0]))[:, None], [low], [high], codes)[0]
 
 
-def steps_of(f: Function, low: npt.ArrayLike, high: npt.ArrayLike, codes: tuple[int, int] = (0, 255)) -> Steps:
+def steps_of(
+    f: Function, low: npt.ArrayLike, high: npt.ArrayLike, codes: tuple[int, int] = (0, 255), *, together: int = 1
+) -> Steps:
     """``step_of`` for many channels: f takes (n, C), low and high are (C,).
 
-    Args, raises: as ``step_of``.
+    Args, raises: as ``step_of``, and together: how many neighbouring channels share M and S, where they have lines.
     """
     low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
     _check(low, high, codes)
@@ -58,7 +60,7 @@ def steps_of(f: Function, low: npt.ArrayLike, high: npt.ArrayLike, codes: tuple[
 
     k = np.clip(np.arange(least + 1, most + 1)[:, None], np.minimum(first + 1, last), last)  # (K, C)
     T = thresholds(lambda acc: f(acc * sign), lowest, highest, k)
-    found = _fitted(k, T, lowest, highest, first, last, codes)
+    found = _fitted(k, T, lowest, highest, first, last, codes, together)
     steps = Steps(low, high, found.M * sign, found.B, found.S, found.late, codes, {
         int(c): _cut(k[:, c], T[:, c], int(first[c]), int(low[c]), int(high[c]), falling=bool(sign[c] < 0))
         for c in np.flatnonzero(~found.found)
@@ -106,36 +108,43 @@ class _Fitted:
         self.late = np.zeros((len(first), codes[1] - codes[0] + 1), np.bool_)
 
 
-def _fitted(k: Ints, T: Ints, low: Ints, high: Ints, first: Ints, last: Ints, codes: tuple[int, int]) -> _Fitted:
+def _fitted(
+    k: Ints, T: Ints, low: Ints, high: Ints, first: Ints, last: Ints, codes: tuple[int, int], together: int
+) -> _Fitted:
     """The channels' lines; accumulators count from low, codes from first."""
     out, (least, most) = _Fitted(first, codes), codes
-    flat = first == last
-    out.found[flat], out.B[flat] = True, first[flat]
-    todo = np.flatnonzero(~flat)
-    if not todo.size:
-        return out
-    reach = np.maximum(np.abs(low), np.abs(high))
+    flat, reach = first == last, np.maximum(np.abs(low), np.abs(high))
 
     def accept(channels: Ints, M: Ints, B: Ints, S: Ints) -> None:
         out.found[channels], out.M[channels], out.S[channels] = True, M, S
         out.B[channels] = B - M * low[channels] + (first[channels] << S)
 
-    # The ends bind where their code is not the clip's; elsewhere a point that is there already stands for them.
-    start, stop = first > least, last < most
+    if together == 1:
+        out.found[flat], out.B[flat] = True, first[flat]
+    todo = np.flatnonzero(~out.found)
+    if not todo.size:
+        return out
+    # The ends bind where their code is not the clip's; elsewhere a point that is there already stands for them. A
+    # channel of one code has no other points: one far below the line, at its end, and one far over it, at its start.
+    start, stop, span = first > least, last < most, high - low
     below = Points(
-        np.concatenate([T - low, np.where(start, 0, T[-1] - low)[None]]),
-        np.concatenate([k - first, np.where(start, 0, last - first)[None]]),
+        np.concatenate([np.where(flat, span, T - low), np.where(start, 0, np.where(flat, span, T[-1] - low))[None]]),
+        np.concatenate(
+            [np.where(flat, -FREE, k - first), np.where(start, 0, np.where(flat, -FREE, last - first))[None]]
+        ),
     )
     above = Points(
-        np.concatenate([T - 1 - low, np.where(stop, high - low, T[-1] - 1 - low)[None]]),
-        np.concatenate([k - first, (last - first + stop)[None]]),
+        np.concatenate(
+            [np.where(flat, 0, T - 1 - low), np.where(stop, span, np.where(flat, 0, T[-1] - 1 - low))[None]]
+        ),
+        np.concatenate([np.where(flat, FREE, k - first), np.where(flat & ~stop, FREE, last - first + stop)[None]]),
     )
-    line = lines(below.of(todo), above.of(todo), reach[todo])
+    line = lines(below.of(todo), above.of(todo), reach[todo], together)
     B, ok = roundest(line.least_B, line.most_B), line.found
     accept(todo[ok], line.M[ok], B[ok], line.S[ok])
     todo = todo[~ok]
     if todo.size:
-        line, B, late = late_lines(below.of(todo), above.of(todo), reach[todo])
+        line, B, late = late_lines(below.of(todo), above.of(todo), reach[todo], together)
         ok = line.found
         accept(todo[ok], line.M[ok], B[ok], line.S[ok])
         point, channel = np.nonzero(late & ok)
