@@ -11,7 +11,7 @@ TABLE = np.arange(256)
 
 def preset(operator: str, rng: np.random.Generator, dtype: str, kind: int) -> dict[str, Any]:
     """Parameters: tie-rich (kind 0), of any size that is allowed (1), or at an edge (2)."""
-    low, high = np.iinfo(INTEGERS[dtype]).min, np.iinfo(INTEGERS[dtype]).max
+    low = np.iinfo(INTEGERS[dtype]).min
 
     def zero() -> int:
         return zero_points(rng, dtype) if kind else int(rng.choice([0, 3, 43, 75, 100, 127, 128, 255])) + int(low)

@@ -77,7 +77,7 @@ def linear(
     m, shift = int(np.floor(fraction * 2.0**31 + 0.5)), -int(exponent)
     high = ((acc.astype(np.int64) + _lround(bias / (x_scale * w_scale))) * m) >> 31
     whole = (high + (1 << (shift - 1))) >> shift if shift > 0 else high << -shift
-    return np.clip(whole + zero_point, zero_point if relu else 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(whole + zero_point, zero_point if relu else 0, 255)).astype(np.uint8)
 
 
 def _lround(x: Any) -> int:

@@ -1,4 +1,4 @@
-"""Formulas that people write for one operator, which are no slips in PyTorch's but their own (Find my wrong integer)."""
+"""Formulas that people write for one operator, no slips in PyTorch's but their own (Find my wrong integer)."""
 
 from __future__ import annotations
 
