@@ -96,7 +96,7 @@ def library(text: str) -> ctypes.CDLL:
         pytest.skip("there is no C compiler here")
     folder = Path(tempfile.mkdtemp(prefix="sheet"))
     (folder / "sheet.c").write_text(text)
-    command = [COMPILER, *STRICT, *("-O2", "-shared", "-fPIC"), "-o", folder / "sheet.so", folder / "sheet.c", "-lm"]
+    command = [COMPILER, *STRICT, *("-O1", "-shared", "-fPIC"), "-o", folder / "sheet.so", folder / "sheet.c", "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     loaded = ctypes.CDLL(str(folder / "sheet.so"))

@@ -4,6 +4,10 @@ A case is what some lines are called with, one after the other, and what PyTorch
 (drawn inputs: scales near relations that give ties, all pairs of codes, edges of the clamp).
 """
 
+import contextlib
+import html
+import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import product
@@ -18,6 +22,7 @@ import frozen
 import oracle
 import qlearn
 import sheet
+from book import HTML
 from executed import NUMPY, Array, C, Case, Steps, differing, runner
 from qlearn import Machine, QTensor, recordings
 from qlearn.layers import accumulate, requantize
@@ -28,6 +33,7 @@ from recorders import pooling
 
 EVERY_PAIR = [np.arange(256, dtype=np.uint8).repeat(256), np.tile(np.arange(256, dtype=np.uint8), 256)]
 EVERY_CODE = np.arange(256, dtype=np.uint8)
+ARGUMENTS = {"hardswish": ("s", "z"), "hardsigmoid": (), "leaky_relu": ("a", "s", "z")}
 
 
 def one(key: str, values: Mapping[str, Any], expected: Any, machine: Machine, **more: Any) -> Case:
@@ -76,7 +82,7 @@ def recorded_singles() -> Iterator[Case]:
             yield one("mul_scalar", about, r[f"mul_scalar/{i}"], machine)
     for source in sources("activations"):
         r, machine = source.arrays, source.machine()
-        for name in ("clamp", "hardswish", "leaky_relu"):
+        for name in ("clamp", "hardswish", "hardsigmoid", "leaky_relu"):
             for i, (dtype, sx, zx, *args) in enumerate(r[f"cases/{name}"]):
                 if dtype:
                     continue
@@ -87,11 +93,12 @@ def recorded_singles() -> Iterator[Case]:
                         bounds = {"low": args[0], "high": args[1], "s": sx, "z": zx}
                         yield one("clamp", common | bounds, expected, machine)
                     elif path != "default" or not machine.has(ZERO_POINT_FIRST):
-                        to = dict(zip(("a", "s", "z") if name == "leaky_relu" else ("s", "z"), args, strict=True))
+                        to = dict(zip(ARGUMENTS[name], args, strict=True))
                         yield one(f"{name}_{path.replace('default', 'tail')}", common | to, expected, machine)
-                if name == "hardswish":
-                    to = dict(zip(("s", "z"), args, strict=True))
-                    yield one("hardswish_qnnpack", common | to, r[f"qnnpack/hardswish/{i}"], machine)
+                if name in ("hardswish", "hardsigmoid"):
+                    key = "hardswish_qnnpack" if name == "hardswish" else "hardsigmoid_tail"
+                    to = dict(zip(ARGUMENTS[name], args, strict=True))
+                    yield one(key, common | to, r[f"qnnpack/{name}/{i}"], machine)
 
 
 def recorded_codes() -> Iterator[Case]:
@@ -315,6 +322,11 @@ def drawn_singles(rng: np.random.Generator) -> Iterator[Case]:
                 yield one(key, {"q": EVERY_CODE} | to, codes.ravel(), machine, recorded=False)
         yield case("cat_contiguous", to, qlearn.cat([x], s, z, 0, machine=machine), machine)
         on = machine_of(rng, "qnnpack")
+        near = float((np.float32(27 / 256).view(np.int32) + rng.integers(-4, 5, dtype=np.int32)).view(np.float32))
+        tied = QTensor(EVERY_CODE, near, zx, "quint8")  # a third of its results lie near ties
+        own = {"sx": near, "zx": zx}
+        yield case("hardsigmoid_body", own, qlearn.hardsigmoid(tied, machine=machine), machine)
+        yield case("hardsigmoid_tail", own, qlearn.hardsigmoid(tied, machine=on), on)
         slope = float(rng.choice([0.01, 0.1, rng.uniform(-1, 2)]))
         yield case("hardswish_body", to, qlearn.hardswish(x, s, z, machine=machine), machine)
         codes = [qlearn.hardswish(part, s, z, machine=machine).int_repr() for part in few(x)]
@@ -512,10 +524,10 @@ def put(key: str, right: str, other: str) -> sheet.Line:
 @LANGUAGES
 def test_words(language: int) -> None:
     """What the page says in words: bodies on DEFAULT, and oneDNN 2 per channel."""
-    lines = [put(key, "Qs(", "Qf(") for key in ("hardswish_tail", "leaky_relu_tail")]
+    lines = [put(key, "Qs(", "Qf(") for key in ("hardswish_tail", "hardsigmoid_tail", "leaky_relu_tail")]
     for source in sources("activations"):
         if source.kind == "default":
-            for name, names in (("hardswish", ("s", "z")), ("leaky_relu", ("a", "s", "z"))):
+            for name, names in ARGUMENTS.items():
                 _, sx, zx, *args = source.arrays[f"cases/{name}"][0]
                 values = {"q": EVERY_CODE, "sx": sx, "zx": zx} | dict(zip(names, args, strict=True))
                 case = one(f"{name}_tail", values, source.arrays[f"{name}/0/body"], source.machine())
@@ -536,6 +548,7 @@ EXCHANGED = [  # a line, and another that is not it
     *(("cat_body", "cat_tail"), ("cat_tail", "cat_body"), ("cat_contiguous", "cat_tail"), ("add_body", "mul")),
     *(("hardswish_body", "hardswish_tail"), ("hardswish_tail", "hardswish_body")),
     *(("hardswish_qnnpack", "hardswish_tail"), ("quantize", "quantize_channel"), ("quantize_channel", "quantize")),
+    *(("hardsigmoid_body", "hardsigmoid_tail"), ("hardsigmoid_tail", "hardsigmoid_body")),
     *(("leaky_relu_body", "leaky_relu_tail"), ("leaky_relu_tail", "leaky_relu_body")),
     *(("fbgemm", "fbgemm_channel"), ("fbgemm", "fbgemm_depthwise"), ("fbgemm_channel", "fbgemm")),
     *(("fbgemm_channel", "fbgemm_depthwise"), ("fbgemm_depthwise", "fbgemm"), ("qnnpack", "fbgemm")),
@@ -607,3 +620,50 @@ def test_each_step_is_needed(key: str, numpy: tuple[str, str], c: tuple[str, str
     other = (numpy, c)[language]
     assert other[0] in sheet.preamble(language) + sheet.preamble(language, zero_point_first=True)
     assert wrong(key, language, steps=other)
+
+
+# The page
+
+PAGES = re.compile(rb"/Type\s*/Pages\b[^>]*?/Count\s+(\d+)|/Count\s+(\d+)[^>]*?/Type\s*/Pages\b")
+CLIPPED = """(width) => [...document.querySelectorAll(".ql-sheet :is(td, code), .ql-sheet math")]
+    .filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline"
+        || e.getBoundingClientRect().right > (e.closest("td") ?? e).getBoundingClientRect().right + 1
+        || e.getBoundingClientRect().right > width)
+    .map((e) => e.textContent)"""
+A4 = 726  # CSS pixels between the margins of the printed sheet
+
+
+def pages_of(pdf: bytes) -> int:
+    """How many pages a PDF has: its page tree says it, in the open or in a compressed stream."""
+    parts = [pdf]
+    for found in re.finditer(rb"stream\r?\n", pdf):
+        with contextlib.suppress(zlib.error):
+            parts.append(zlib.decompressobj().decompress(pdf[found.end() :]))
+    return max(int(a or b) for part in parts for a, b in PAGES.findall(part))
+
+
+@pytest.mark.book
+@pytest.mark.usefixtures("built_book")
+def test_the_page_holds_every_line() -> None:
+    text = (HTML / "book" / "cheatsheet.html").read_text(encoding="utf-8")
+    for line in sheet.lines().values():
+        for code in (line.numpy, line.c):
+            assert f"<code>{html.escape(code)}</code>" in text, line.key
+    for step in sheet.STEPS:
+        for code in (step.numpy, step.c, *(step.first or ())):
+            assert html.escape(code) in text, step.name
+
+
+@pytest.mark.book
+@pytest.mark.browser
+@pytest.mark.usefixtures("built_book")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_prints_on_two_sides_of_a4(theme: str, browser: Any) -> None:
+    page = browser.new_page(color_scheme=theme, viewport={"width": A4, "height": 1000})
+    page.goto(f"{HTML.as_uri()}/book/cheatsheet.html")
+    pdf = page.pdf(format="A4", prefer_css_page_size=True)
+    assert pages_of(pdf) == 2
+    page.emulate_media(media="print")
+    assert page.evaluate(CLIPPED, A4) == []
+    assert page.evaluate("getComputedStyle(document.querySelector('.ql-sheet td')).color") == "rgb(0, 0, 0)"
+    page.close()

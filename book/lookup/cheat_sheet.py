@@ -11,6 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 import sheet
 
 STEPS = "steps"
+HEADS = ("what, and where", "formula", "NumPy and C99")
 
 
 class Sheet(SphinxDirective):
@@ -19,7 +20,8 @@ class Sheet(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(sheet.__file__)
+        for path in (sheet.__file__, __file__):
+            self.env.note_dependency(path)
         name = self.arguments[0]
         if name == STEPS:
             html = table(name, [row(s.name, s.what, s.tex, *others(s)) for s in sheet.STEPS], *sheet.INCLUDES)
@@ -37,20 +39,22 @@ def others(step: sheet.Step) -> tuple[str, str]:
 
 
 def table(name: str, rows: list[str], *above: str) -> str:
-    """A section, under its column heads."""
-    includes = f'<tr class="ql-above"><th></th><td></td><td>{code(*above)}</td></tr>' if above else ""
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("what, and where", "formula", "NumPy and C99"))
+    """A section, under its column heads. The roles say what it is where it is drawn as no table."""
+    heads = "".join(f'<th scope="col" role="columnheader">{head}</th>' for head in HEADS)
+    first = row("above all", "", "", *above) if above else ""
     return (
-        f'<table class="ql-sheet" id="sheet-{name}"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{includes}{''.join(rows)}</tbody></table>"
+        f'<table class="ql-sheet" role="table" id="sheet-{name}">'
+        f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
+        f'<tbody role="rowgroup">{first}{"".join(rows)}</tbody></table>'
     )
 
 
 def row(title: str, who: str, tex: str, numpy: str, c: str) -> str:
     """One line of the sheet."""
+    formula = mathml(sheet.tex(tex), display=False) if tex else ""
     return (
-        f'<tr><th scope="row">{escape(title)} <small>{escape(who)}</small></th>'
-        f"<td>{mathml(sheet.tex(tex), display=False)}</td><td>{code(numpy, c)}</td></tr>"
+        f'<tr role="row"><th scope="row" role="rowheader">{escape(title)} <small>{escape(who)}</small></th>'
+        f'<td role="cell">{formula}</td><td role="cell">{code(numpy, c)}</td></tr>'
     )
 
 

@@ -185,8 +185,8 @@ PAIRS = Section(
             "add_qnnpack",
             "add",
             "qnnpack, integers alone; the larger of sa / s and sb / s from 2⁻¹⁰ to below 2⁸",
-            r"\begin{aligned} m_i &= \rint\big(\tfrac{s_i}{s}\,2^n\big),"
-            r"\ n = 21 - \lfloor \log_2 \max \tfrac{s_i}{s} \rfloor \\"
+            r"\begin{aligned} n &= 21 - \lfloor \log_2 \max(s_a, s_b) / s \rfloor \\"
+            r" m_i &= \rint(2^n s_i / s) \\"
             r" v &= m_a (a - z_a) + m_b (b - z_b) \\"
             r" q &= \clip\big(\operatorname{sgn} v \,\lfloor (|v| + 2^{n-1}) / 2^n \rfloor + z\big) \end{aligned}",
             "n = 22 - np.frexp(max(f(sa), f(sb)) / f(s))[1]\n"
@@ -247,7 +247,8 @@ SINGLES = Section(
             "clamp",
             "clamp, hardtanh, relu6",
             "every engine: bounds become codes",
-            r"\min\big(\max(q, Q^s(\mathit{low}, R(s))), Q^s(\mathit{high}, R(s))\big)",
+            r"\begin{aligned} & \min(\max(q, l), h),\ l = Q^s(\mathit{low}, R(s)), \\"
+            r" & h = Q^s(\mathit{high}, R(s)) \end{aligned}",
             "np.minimum(np.maximum(q, Qs(f(low), R(s), z)), Qs(f(high), R(s), z))",
             "fminf(fmaxf(f(q), Qs(f(low), R(s), z)), Qs(f(high), R(s), z))",
         ),
@@ -279,7 +280,7 @@ SINGLES = Section(
             "hardswish_body",
             "hardswish",
             "body, AVX2 and AVX512",
-            r"Q\big(x \min(\max(x + 3, 0), 6) / 6,\ D(s)\big),\ x = B",
+            r"\begin{aligned} & Q\big(x \min(\max(x + 3, 0), 6) / 6,\ D(s)\big), \\ & x = B \end{aligned}",
             "x = B(q, sx, zx)\nQ(x * np.clip(x + f(3), 0, 6) / f(6), D(s), z)",
             "float x = B(q, sx, zx);\nQ(x * fminf(fmaxf(x + 3, 0), 6) / 6, D(s), z)",
         ),
@@ -287,7 +288,7 @@ SINGLES = Section(
             "hardswish_tail",
             "hardswish",
             "tail",
-            r"Q^s\big(x \min(\max(x + 3, 0), 6) / 6,\ R(s)\big),\ x = T",
+            r"\begin{aligned} & Q^s\big(x \min(\max(x + 3, 0), 6) / 6,\ R(s)\big), \\ & x = T \end{aligned}",
             "x = T(q, sx, zx)\nQs(x * np.clip(x + f(3), 0, 6) / f(6), R(s), z)",
             "float x = T(q, sx, zx);\nQs(x * fminf(fmaxf(x + 3, 0), 6) / 6, R(s), z)",
         ),
@@ -295,9 +296,26 @@ SINGLES = Section(
             "hardswish_qnnpack",
             "hardswish",
             "qnnpack: the zero point before the rounding",
-            r"\rint\big(\clip(x \min(\max(x + 3, 0), 6) / 6 \cdot R(s) + z)\big)",
+            r"\begin{aligned} & \rint\big(\clip(h \cdot R(s) + z)\big), \\"
+            r" & h = x \min(\max(x + 3, 0), 6) / 6,\ x = T \end{aligned}",
             "x = T(q, sx, zx)\nrint(clip(x * np.clip(x + f(3), 0, 6) / f(6) * R(s) + f(z)))",
             "float x = T(q, sx, zx);\nrintf(clip(x * fminf(fmaxf(x + 3, 0), 6) / 6 * R(s) + f(z)))",
+        ),
+        Line(
+            "hardsigmoid_body",
+            "hardsigmoid",
+            "body, AVX2 and AVX512; scale 1/256, zero point 0",
+            r"Q\big(\min(\max(B + 3, 0), 6) / 6,\ 256\big)",
+            "Q(np.clip(B(q, sx, zx) + f(3), 0, 6) / f(6), f(256), 0)",
+            "Q(fminf(fmaxf(B(q, sx, zx) + 3, 0), 6) / 6, 256, 0)",
+        ),
+        Line(
+            "hardsigmoid_tail",
+            "hardsigmoid",
+            "tail; all on qnnpack",
+            r"Q^s\big(\min(\max(T + 3, 0), 6) / 6,\ 256\big)",
+            "Qs(np.clip(T(q, sx, zx) + f(3), 0, 6) / f(6), f(256), 0)",
+            "Qs(fminf(fmaxf(T(q, sx, zx) + 3, 0), 6) / 6, 256, 0)",
         ),
         Line(
             "leaky_relu_body",
@@ -357,7 +375,7 @@ ACCUMULATORS = Section(
         Line(
             "onednn_avx512",
             "onednn: y",
-            "VNNI, AVX-512; convolution on x86 with VNNI. A convolution has w = f(sw)",
+            "VNNI, AVX-512; convolution on x86 with VNNI. There w = f(sw)",
             r"y = \mathrm{acc} \cdot R(D(s_x)) \cdot w + b",
             "f(acc) * R(D(sx)) * w + b",
             "f(acc) * R(D(sx)) * w + b",
@@ -392,7 +410,8 @@ ACCUMULATORS = Section(
             "onednn_2",
             "onednn, all",
             "1.13 and 2.0; weight per tensor, per channel with R(sw) for D(sw)",
-            r"\clip\big(\rint((\mathrm{acc} + b\,u) \cdot (D(s) / u) + z)\big),\ u = D(s_x)\,D(s_w)",
+            r"\begin{aligned} & \clip\big(\rint((\mathrm{acc} + b\,u) (D(s) / u) + z)\big), \\"
+            r" & u = D(s_x)\,D(s_w) \end{aligned}",
             "u = D(sx) * D(sw)\nclip(rint((f(acc) + b * u) * (D(s) / u) + f(z)))",
             "float u = D(sx) * D(sw);\nclip(rintf((f(acc) + b * u) * (D(s) / u) + f(z)))",
         ),

@@ -13,42 +13,47 @@ import vectors
 READERS = Path(__file__).with_name("readers")
 FOLDER = "vectors"
 KINDS = ("csv", "hex", "npz")
+HEADS = ("operator, path, and who gave the integers", "all", "ties only")
 
 
 class Table(SphinxDirective):
     """A row for each set: who gave it, how many rows and ties, its files and their checksums."""
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(vectors.__file__)
-        for path in (Path(vectors.recordings.__file__).parent).glob("*.*"):
+        recordings = Path(vectors.recordings.__file__).parent
+        for path in (Path(vectors.__file__), Path(__file__), *recordings.glob("*.*")):
             self.env.note_dependency(str(path))
         found = vectors.files()
-        heads = ("operator, and where", "rows", "all", "ties only")
-        head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+        heads = "".join(f'<th scope="col" role="columnheader">{head}</th>' for head in HEADS)
         rows = "".join(row(v, found) for v in vectors.sets())
-        html = f'<table class="table ql-vectors"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        html = (
+            '<table class="ql-vectors" role="table"><thead role="rowgroup">'
+            f'<tr role="row">{heads}</tr></thead><tbody role="rowgroup">{rows}</tbody></table>'
+        )
         return [nodes.raw("", html, format="html")]
 
 
 def row(v: vectors.Vectors, found: dict[str, bytes]) -> str:
     """One set."""
-    counts = [found[name].count(b"\n") - 1 if (name := f"{v.name}{of}.csv") in found else 0 for of in ("", "_ties")]
-    ties = f"{counts[1]} ties" if counts[1] else "no ties"
+    cells = "".join(f'<td role="cell">{files(f"{v.name}{of}", found)}</td>' for of in ("", "_ties"))
+    what = f"{escape(v.operator)} <span>{escape(v.path)}</span><small>{escape(v.about())}</small>"
+    return f'<tr role="row"><th scope="row" role="rowheader">{what}</th>{cells}</tr>'
+
+
+def files(name: str, found: dict[str, bytes]) -> str:
+    """How many rows, and the files of them, each with the beginning of its checksum."""
+    if f"{name}.csv" not in found:
+        return "none"
+    count = found[f"{name}.csv"].count(b"\n") - 1
+    return f"{count} rows" + "".join(link(f"{name}.{kind}", kind, found) for kind in KINDS)
+
+
+def link(file: str, kind: str, found: dict[str, bytes]) -> str:
+    """One file."""
+    digest = vectors.digest(found[file])
     return (
-        f'<tr><th scope="row">{escape(v.operator)}, {escape(v.path)}<small>{escape(v.about())}</small></th>'
-        f"<td>{counts[0]}<small>{ties}</small></td>"
-        + "".join(f"<td>{links(f'{v.name}{of}', found)}</td>" for of in ("", "_ties"))
-        + "</tr>"
-    )
-
-
-def links(name: str, found: dict[str, bytes]) -> str:
-    """The files of some rows, each with the beginning of its checksum."""
-    files = [f"{name}.{kind}" for kind in KINDS if f"{name}.{kind}" in found]
-    return "".join(
-        f'<a href="../{FOLDER}/{file}" download title="{file}, SHA-256 {vectors.digest(found[file])}">'
-        f"{file.rpartition('.')[2]}</a> <code>{vectors.digest(found[file])[:8]}</code>"
-        for file in files
+        f'<div><a href="../{FOLDER}/{file}" download title="{file}, SHA-256 {digest}" aria-label="{file}">{kind}</a> '
+        f"<code>{digest[:8]}</code></div>"
     )
 
 
@@ -58,8 +63,8 @@ def write(app: Sphinx, error: Exception | None) -> None:
         return
     folder = Path(app.outdir) / FOLDER
     folder.mkdir(exist_ok=True)
-    files = vectors.files() | {path.name: path.read_bytes() for path in READERS.iterdir() if path.is_file()}
-    for name, data in files.items():
+    wanted = vectors.files() | {path.name: path.read_bytes() for path in READERS.iterdir() if path.is_file()}
+    for name, data in wanted.items():
         path = folder / name
         if not path.exists() or path.read_bytes() != data:
             path.write_bytes(data)

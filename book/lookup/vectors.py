@@ -66,7 +66,7 @@ class Vectors(NamedTuple):
         """Who gave these integers."""
         recording, kind, release = self.source
         made = recordings.sources(recording, release)[kind]
-        cpu = "AVX-512 with VNNI" if made["vnni"] else "no VNNI"
+        cpu = "AVX-512 and VNNI" if made["vnni"] else "AVX2, or told to use no more"
         return (
             f"PyTorch {made['torch']}, engine {self.engine}, capability {made['capability']}, a CPU with {cpu}; "
             f"asked by make record NAMES={recording}"
@@ -166,7 +166,8 @@ def of_codes() -> Iterator[Vectors]:
                 parts.append(({"x": x, "s": s, "z": z, "q": r[f"ties/{i}/{there}"]}, x / s + z))
             columns, exact = joined(parts)
             of = "" if release == BOOK else "_2_13"
-            yield vectors(f"{operator}{of}", operator, "body and tail", source, "fbgemm", columns, exact)
+            where = "body and tail" + (", release 2.13" if of else "")
+            yield vectors(f"{operator}{of}", operator, where, source, "fbgemm", columns, exact)
         if release == BOOK:
             parts = [
                 ({"q": wide[f"codes/{i}/q"], "s": s, "z": z, "real": wide[f"codes/{i}/x"]}, None)
@@ -183,7 +184,7 @@ def of_pairs() -> Iterator[Vectors]:
     a, b = EVERY_PAIR
     for release, kind, name, path in (
         *((BOOK, "avx2", name, path) for name in ("add", "add_relu") for path in ("body", "tail")),
-        (BOOK, "avx2", "qnnpack", "every element"),
+        (BOOK, "avx2", "qnnpack", "on qnnpack"),
         ("2.13", "avx2", "add", "tail"),
         (BOOK, "avx2", "mul", "body"),
     ):
@@ -200,7 +201,7 @@ def of_pairs() -> Iterator[Vectors]:
         operator, engine = ("add", "qnnpack") if name == "qnnpack" else (name, "fbgemm")
         of = "" if release == BOOK else "_2_13"
         called = "mul" if name == "mul" else f"{operator}_{'qnnpack' if engine == 'qnnpack' else path}{of}"
-        where = "body and tail" if name == "mul" else path
+        where = ("body and tail" if name == "mul" else path) + (", release 2.13" if of else "")
         yield vectors(called, operator, where, source, engine, *joined(parts))
 
 
@@ -231,7 +232,7 @@ def of_single_tensors() -> Iterator[Vectors]:
                     given = dict(zip(arguments, args, strict=True))
                     columns = {"qx": CODES, "sx": sx, "zx": zx, **given, "q": r[key]}
                     parts.append((columns, in_codes(name, (CODES - zx) * sx, given)))
-            where = "every element" if path == "qnnpack" else path
+            where = "on qnnpack" if path == "qnnpack" else path
             engine = "qnnpack" if path == "qnnpack" else "fbgemm"
             same = name in ("elu", "leaky_relu", "clamp") and path == "qnnpack"  # the other engines' kernels
             if not same:
@@ -273,7 +274,8 @@ def of_accumulators() -> Iterator[Vectors]:
                 columns = {"acc": acc, "b": b, "sx": sx, "sw": sw, "s": s, "z": z, "q": q}
                 parts.append((columns, (acc * sx * sw + b) / s + z))
             columns, exact = joined(parts)
-            name, where = f"requantize_{lane}_{weight}", f"linear, weight per {weight}"
+            library = {"onednn_avx2": "onednn on AVX2", "onednn": "onednn with VNNI"}.get(lane, lane)
+            name, where = f"requantize_{lane}_{weight}", f"linear, {library}, weight per {weight}"
             yield vectors(name, "requantize", where, source, engine, columns, exact)
 
 
@@ -312,7 +314,13 @@ def of_averages() -> Iterator[Vectors]:
                     columns = {"S": sums - whole * z, "n": whole, "s": 0.05, "z": z, "q": q}
                 some = {k: v[:, :channels] if isinstance(v, np.ndarray) else v for k, v in columns.items()}
                 parts.append((some, sums[:, :channels] / whole))
-            where = "channels_last, eights of channels" if channels == 24 else layout
+            where = (
+                "channels_last, eights of channels"
+                if channels == 24
+                else "on qnnpack"
+                if engine == "qnnpack"
+                else layout
+            )
             called = f"{name}_{'qnnpack' if engine == 'qnnpack' else layout}"
             yield vectors(called, name, where, source, engine, *joined(parts))
 
