@@ -6,13 +6,13 @@ except ImportError:
     raise ImportError("qlearn.widgets needs anywidget: pip install 'qlearn[widgets]'") from None
 
 from qlearn.widgets.affine import Grid
-from qlearn.widgets.calculator import Calculator
 from qlearn.widgets.conv import SlidingWindow
 from qlearn.widgets.elementwise import AdditionTable
+from qlearn.widgets.finder import Finder
 from qlearn.widgets.linear import Staircase
 from qlearn.widgets.machine import TwoPaths
 from qlearn.widgets.network import Domino
 from qlearn.widgets.observers import Range
 from qlearn.widgets.rounding import Tie
 
-__all__ = ["AdditionTable", "Calculator", "Domino", "Grid", "Range", "SlidingWindow", "Staircase", "Tie", "TwoPaths"]
+__all__ = ["AdditionTable", "Domino", "Finder", "Grid", "Range", "SlidingWindow", "Staircase", "Tie", "TwoPaths"]

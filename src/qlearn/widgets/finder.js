@@ -201,7 +201,7 @@ function render({ model, el }) {
   function changed() {
     live = null;
     const { p, inputs, yours, errors } = means();
-    if (errors.size === 0) {
+    if (errors.size === 0 && inputs.flat().every(Number.isFinite)) { // what JSON holds
       set("values", { ...p, ...Object.fromEntries(OPERATORS[operator()].inputs.map(({ name }, i) => [name, inputs[i]])) });
       set("yours", yours);
       asking.ask();
