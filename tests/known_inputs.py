@@ -16,7 +16,7 @@ def preset(operator: str, rng: np.random.Generator, dtype: str, kind: int) -> di
     def zero() -> int:
         return zero_points(rng, dtype) if kind else int(rng.choice([0, 3, 43, 75, 100, 127, 128, 255])) + int(low)
 
-    return PRESETS[operator.removesuffix("_relu")](rng, dtype, kind, zero)
+    return PRESETS[operator.removesuffix("_relu") if operator in ("add_relu", "mul_relu") else operator](rng, dtype, kind, zero)
 
 
 def _scale(rng: np.random.Generator, kind: int) -> float:
@@ -74,7 +74,37 @@ def _pool(rng, dtype, kind, zero):
     return {"s": _scale(rng, kind), "z": zero(), "kh": kh, "kw": kw, "dtype": dtype}
 
 
+def _activation(*more):
+    def of(rng, dtype, kind, zero):
+        s = _scale(rng, min(kind, 1))
+        so = float(rng.choice([s, s / 2, 2.0**-7, 2.0**-8]) if kind == 0 else np.exp(rng.uniform(-7, 0)))
+        numbers = {"alpha": rng.choice([1, 0.5, -0.3, 1.7]), "slope": rng.choice([0.01, 0.5, 0.25, -0.1, 1.5])}
+        result = {"so": so, "zo": zero()} if "so" in more else {}
+        return {"s": s, "z": zero(), **result, **{name: float(numbers[name]) for name in more if name in numbers}, "dtype": dtype}
+
+    return of
+
+
+def _sigmoid(rng, dtype, kind, zero):
+    found = _activation("so")(rng, dtype, kind, zero)
+    return found | ({"so": 2.0**-8, "zo": 0 if dtype == "quint8" else -128} if rng.random() < 0.5 else {})
+
+
+def _clamp(rng, dtype, kind, zero):
+    s = _scale(rng, min(kind, 1))
+    low, high = sorted(float(b) for b in rng.integers(-300, 300, 2) / 2 * s) if kind else (0.0, 6.0)
+    return {"s": s, "z": zero(), "min": low, "max": high if kind < 2 else 1e30, "dtype": dtype}
+
+
 PRESETS = {
+    "sigmoid": _sigmoid,
+    "tanh": _activation(),
+    "hardswish": _activation("so"),
+    "hardsigmoid": _activation(),
+    "elu": _activation("so", "alpha"),
+    "leaky_relu": _activation("so", "slope"),
+    "hardtanh": _clamp,
+    
     "add_scalar": _add_scalar,
     "mul_scalar": _mul_scalar,
     "requantize_linear": _layer,

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from qlearn.codes.affine import DTYPES, QTensor, quantize_per_channel, quantize_per_tensor
-from qlearn.elementwise import scalars, sums_and_products
+from qlearn.elementwise import activations, scalars, sums_and_products
 from qlearn.elementwise.qnnpack_add import fixed_point, qnnpack_add
 from qlearn.layers import adaptive_avg_pool2d, avg_pool2d, requantize
 from qlearn.machine.machine import Machine
-from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, in_bodies, in_tails
+from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, code_range, in_bodies, in_tails
 
-__all__ = ["ENGINES"]
+__all__ = ["ACTIVATIONS", "ENGINES"]
 
+ACTIVATIONS = ("sigmoid", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu")
+"""The tabled ones."""
 AVX2 = Machine("fbgemm", "AVX2", 1)
 DEFAULT = Machine("fbgemm", "DEFAULT", 1)
 AVX2_213, DEFAULT_213 = (Machine("fbgemm", capability, 1, release="2.13") for capability in ("AVX2", "DEFAULT"))
@@ -296,6 +298,109 @@ def _average(p: Parameters) -> list[Known]:
     return found
 
 
+BODY = ("vector body of AVX2 and AVX512", "fbgemm, x86, onednn: whole blocks of 64 elements, every release")
+TAIL_WORDS = "fbgemm, x86, onednn: elements that fill no block, and all of a CPU without AVX2"
+FIRST = "the zero point goes in before the rounding, after the product"
+
+
+def _activation(operator: str, p: Parameters) -> list[Known]:
+    function = getattr(activations, operator)
+    more = {"elu": ("alpha",), "leaky_relu": ("slope",)}.get(operator, ())
+
+    def of(arrange: Arrange, machine: Machine) -> Callable[[Array], Array]:
+        result = (p["so"], p["zo"]) if "so" in p else ()
+        numbers = [p[name] for name in more]
+        given = (*numbers, *result) if operator == "leaky_relu" else (*result, *numbers)
+
+        def codes(q: Array) -> Array:
+            found: QTensor = function(arrange(q, p["s"], p["z"], p["dtype"]), *given, machine=machine)
+            return found.int_repr()[: len(q)].astype(np.int64)
+
+        def table(q: Array) -> Array:
+            """Looked up in the codes of 32 at a time, which fill no block."""
+            low, high = code_range(p)
+            every = np.concatenate([codes(piece) for piece in np.split(np.arange(low, high + 1), 8)])
+            return every[q - low]
+
+        return table if arrange is in_tails else codes
+
+    older = partial(replace, AVX2)
+    with_z = "the zero point goes in with the product"
+    tail_213 = pytorch("tail, 2.13", FIRST, of(in_tails, AVX2_213), "tail-2.13")
+    last = pytorch("vector body of DEFAULT, 2.13", with_z, of(in_bodies, DEFAULT_213), "default-2.13")
+    body, name = BODY
+    if operator == "sigmoid":
+        others = "fbgemm, x86, onednn"
+        found = [
+            pytorch(f"{body}, since 2.2", f"{others}: dequantized (q − z)·s", of(in_bodies, AVX2), "body"),
+            pytorch(
+                f"{body}, up to 2.1",
+                f"{others}: dequantized fma(s, q, −s·z)",
+                of(in_bodies, older(release="2.1")),
+                "body-2.1",
+            ),
+            pytorch(
+                "tail, all but 2.13",
+                "elements that fill no block: sum and quotient in float64",
+                of(in_tails, AVX2),
+                "tail",
+            ),
+            pytorch(
+                "vector body of DEFAULT, all but 2.13",
+                "a CPU without AVX2: sum and quotient in float32",
+                of(in_bodies, DEFAULT),
+                "default",
+            ),
+            tail_213,
+            last,
+        ]
+    elif operator == "elu":
+        difference, of_210 = "every engine: exp(x), then a difference", older(release="2.10")
+        found = [
+            pytorch(f"{body}, since 2.11", "every engine: whole blocks of 64 elements", of(in_bodies, AVX2), "body"),
+            pytorch(f"{body}, up to 2.10", difference, of(in_bodies, of_210), "body-2.10"),
+            pytorch(
+                "tail, and DEFAULT; since 2.11 but 2.13",
+                "every engine: elements that fill no block, and all of a CPU without AVX2",
+                of(in_tails, AVX2),
+                "tail",
+            ),
+            pytorch("tail, and DEFAULT; up to 2.10", difference, of(in_tails, of_210), "tail-2.10"),
+            tail_213,
+            last,
+        ]
+    else:
+        if operator in ("hardswish", "hardsigmoid") and p["dtype"] == "quint8":
+            words = f"{FIRST}; qnnpack so in every release"
+            tail_213 = pytorch("tail, 2.13; qnnpack", words, of(in_tails, AVX2_213), "tail-2.13")
+        found = [
+            pytorch(body, name, of(in_bodies, AVX2), "body"),
+            pytorch("tail, and DEFAULT; all but 2.13", TAIL_WORDS, of(in_tails, AVX2), "tail"),
+            tail_213,
+            last,
+        ]
+    own = operator == "sigmoid" and np.float32(p["so"]) == 2.0**-8 and p["zo"] == 0
+    if p["dtype"] == "quint8" and (operator == "tanh" or own):
+        words = "every release and CPU: scaled within the function"
+        found.append(pytorch("qnnpack", words, of(in_bodies, older(engine="qnnpack"))))
+    return found
+
+
+def _clamp(p: Parameters) -> list[Known]:
+    def codes(machine: Machine, q: Array) -> Array:
+        x = in_bodies(q, p["s"], p["z"], p["dtype"])
+        result = activations.hardtanh(x, p["min"], p["max"], machine=machine)
+        return result.int_repr()[: len(q)].astype(np.int64)
+
+    words = "every engine, CPU and path"
+    return [
+        pytorch("all but 2.13", words, partial(codes, AVX2)),
+        pytorch(
+            "2.13", f"{words}: the bounds’ zero point goes in before the rounding", partial(codes, AVX2_213)
+        ),
+    ]
+
+
 ENGINES: dict[str, Callable[[Any], list[Known]]] = {
     "quantize": _quantize,
     "dequantize": _dequantize,
@@ -308,5 +413,7 @@ ENGINES: dict[str, Callable[[Any], list[Known]]] = {
     "requantize_linear": partial(_requantized, False),
     "requantize_conv": partial(_requantized, True),
     "avg_pool": _average,
+    **{operator: partial(_activation, operator) for operator in ACTIVATIONS},
+    "hardtanh": _clamp,
 }
 """Operator -> its parameters -> PyTorch's arithmetics."""

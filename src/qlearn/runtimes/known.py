@@ -7,6 +7,7 @@ same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import isfinite, log2
 from typing import Any
 
@@ -32,6 +33,8 @@ LAYER = {
     "per_channel": "flag",
     "relu": "flag",
 }
+DTYPE = {"dtype": "dtype"}
+ACTIVATION = {"s": "scale", "z": "zero", "so": "scale", "zo": "zero"}
 OPERATORS: dict[str, dict[str, str]] = {
     "quantize": OWN,
     "dequantize": OWN,
@@ -44,6 +47,13 @@ OPERATORS: dict[str, dict[str, str]] = {
     "requantize_linear": LAYER,
     "requantize_conv": LAYER,
     "avg_pool": {"s": "scale", "z": "zero", "kh": "count", "kw": "count", "dtype": "dtype"},
+    "sigmoid": ACTIVATION | DTYPE,
+    "tanh": OWN,
+    "hardswish": ACTIVATION | DTYPE,
+    "hardsigmoid": OWN,
+    "elu": {**ACTIVATION, "alpha": "real", **DTYPE},
+    "leaky_relu": {**ACTIVATION, "slope": "real", **DTYPE},
+    "hardtanh": {"s": "scale", "z": "zero", "min": "real", "max": "real", **DTYPE},
 }
 """Operator -> its parameters: name -> kind. 1 and 2 are the inputs, the plain letters are the result."""
 
@@ -174,6 +184,29 @@ def _of_layer(p: Parameters) -> str | None:
     return None if fits else f"bias must be less than 2^100 steps of s, and of sx · sw, got {p['bias']}"
 
 
+def _of_activation(largest: Callable[[Parameters], float], p: Parameters) -> str | None:
+    """No number leaves int32."""
+    if p["s"] > 2.0**60:
+        return f"s must be at most 2^60, got {p['s']}"
+    most, scale = largest(p), p.get("so", 1)
+    if most / scale < 2.0**28:
+        return None
+    return f"so must be more than 2^-28 of the largest number, {most}, got {scale}"
+
+
+def _of_clamp(p: Parameters) -> str | None:
+    return None if p["min"] <= p["max"] else f"min must not be larger than max, got {p['min']} and {p['max']}"
+
+
+LARGEST: dict[str, Callable[[Parameters], float]] = {
+    "sigmoid": lambda p: 1,
+    "tanh": lambda p: 1,
+    "hardsigmoid": lambda p: 1,
+    "hardswish": lambda p: 255 * p["s"],
+    "elu": lambda p: max(255 * p["s"], abs(p["alpha"])),
+    "leaky_relu": lambda p: 255 * p["s"] * max(1, abs(p["slope"])),
+}
+"""The largest real number of a result, or a bound of it."""
 TOGETHER: dict[str, Callable[[Parameters], str | None]] = {
     "add": _of_sum,
     "add_relu": _of_sum,
@@ -183,4 +216,6 @@ TOGETHER: dict[str, Callable[[Parameters], str | None]] = {
     "mul_scalar": _of_scalar_product,
     "requantize_linear": _of_layer,
     "requantize_conv": _of_layer,
+    **{operator: partial(_of_activation, largest) for operator, largest in LARGEST.items()},
+    "hardtanh": _of_clamp,
 }

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from qlearn.codes.affine import DTYPES
+from qlearn.elementwise.activations import FROM_0_TO_1, FROM_MINUS_1_TO_1
 from qlearn.machine.machine import Machine
-from qlearn.network import flawed
+from qlearn.network import flawed, in_float64
 from qlearn.network.arithmetic import Arithmetic, codes_of
 from qlearn.network.flawed_layers import Requantization
 from qlearn.network.mistakes import MISTAKES
 from qlearn.network.step import Step
+from qlearn.runtimes import portable
 from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, code_range, in_bodies, in_tails
 
 __all__ = ["FIXED_POINT", "MISTAKEN", "ONE_STEP", "ROUNDED_OTHERWISE", "Way", "fits", "mistaken"]
@@ -43,6 +45,7 @@ FIXED_POINT: tuple[Way, ...] = (
     ("gemmlowp", "", {"fixed_point": "gemmlowp"}),
     ("single rounding", "", {"fixed_point": "single"}),
 )
+ACTIVATIONS = ("sigmoid", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu")
 AVX2 = Machine("fbgemm", "AVX2", 1)
 
 
@@ -161,6 +164,40 @@ def _average(p: Parameters) -> Iterator[Known]:
         yield mistaken(way, "", partial(codes, way))
 
 
+def _activation(operator: str, p: Parameters) -> Iterator[Known]:
+    if operator in CHOSEN:
+        scale, zero_point = CHOSEN[operator][p["dtype"]]
+    else:
+        scale, zero_point = p["so"], p["zo"]
+    settings = {"alpha": p.get("alpha"), "negative_slope": p.get("slope")}
+    real = PORTABLE.get(operator) or in_float64.ACTIVATIONS[operator]
+
+    def codes(way: Way, q: Array) -> Array:
+        y = real((q.astype(np.float64) - p["z"]) * p["s"], settings) / scale
+        low, kind = code_range(p)[0], DTYPES[p["dtype"]]
+        return codes_of(y, zero_point, made(way), first=False, low=low, kind=kind)
+
+    for way in (EXACT, *ROUNDED_OTHERWISE):
+        yield mistaken(way, "", partial(codes, way))
+
+
+def _sigmoid(x: Array, _: Any) -> Array:
+    return np.asarray(1 / (1 + portable.exp(-x)))
+
+
+def _tanh(x: Array, _: Any) -> Array:
+    e = portable.exp(2 * np.clip(x, -20, 20))
+    return np.asarray((e - 1) / (e + 1))
+
+
+def _elu(x: Array, settings: Any) -> Array:
+    return np.where(x > 0, x, settings["alpha"] * (portable.exp(np.minimum(x, 0)) - 1))
+
+
+PORTABLE = {"sigmoid": _sigmoid, "tanh": _tanh, "elu": _elu}
+"""``network.in_float64.ACTIVATIONS`` whose exponential has the same bits on every machine."""
+CHOSEN = {"hardsigmoid": FROM_0_TO_1, "tanh": FROM_MINUS_1_TO_1}
+"""Scale and zero point that the operator gives its result."""
 EXACT: Way = ("float64", "", {"double": True})
 
 
@@ -176,5 +213,7 @@ MISTAKEN: dict[str, Callable[[Any], Iterator[Known]]] = {
     "requantize_linear": partial(_requantized, False),
     "requantize_conv": partial(_requantized, True),
     "avg_pool": _average,
+    **{operator: partial(_activation, operator) for operator in ACTIVATIONS},
+    "hardtanh": lambda p: iter(()),
 }
 """Operator -> its parameters -> the mistakes that can be made in it."""

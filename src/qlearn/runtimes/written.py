@@ -211,6 +211,31 @@ def _average(p: Parameters) -> Iterator[Known]:
     )
 
 
+def _clamp(p: Parameters) -> Iterator[Known]:
+    s, z = p["s"], p["z"]
+    low, high = code_range(p)
+
+    def between(whole: Callable[[float], float]) -> Callable[[Array], Array]:
+        least, most = (int(np.clip(whole(p[name]), low, high)) for name in ("min", "max"))
+        return lambda q: np.minimum(np.maximum(q, least), most)
+
+    def quantized(q: Array) -> Array:
+        return _codes(np.clip((q - z) * s, p["min"], p["max"]) / s, p)
+
+    yield written(
+        "the bounds divided by the scale",
+        "in float64, where PyTorch multiplies by a float32 inverse",
+        between(lambda bound: np.rint(bound / s) + z),
+    )
+    yield written(
+        "the bounds truncated", "in float64, cut towards zero", between(lambda bound: np.trunc(bound / s) + z)
+    )
+    yield written("dequantized, clamped, quantized", "in float64", quantized)
+    yield written(
+        "the bounds’ zero point forgotten", "rint(bound / s) as a code", between(lambda bound: np.rint(bound / s))
+    )
+
+
 def _then_relu(codes: Callable[..., Array], relu: bool, zero_point: int) -> Callable[..., Array]:
     """A ReLU as people write it: max(code, z)."""
     return (lambda *inputs: np.maximum(codes(*inputs), zero_point)) if relu else codes
@@ -232,5 +257,7 @@ WRITTEN: dict[str, Callable[[Any], Iterator[Known]]] = {
     "requantize_linear": _none,
     "requantize_conv": _none,
     "avg_pool": _average,
+    **dict.fromkeys(("sigmoid", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu"), _none),
+    "hardtanh": _clamp,
 }
 """Operator -> its parameters -> formulas."""

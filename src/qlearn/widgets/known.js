@@ -1,6 +1,7 @@
 import { DTYPES, fround } from "./arithmetic.js";
 import { ofDequantize, ofQuantize } from "./known_codes.js";
 import { ofAverage, ofRequantize } from "./known_layers.js";
+import { ofActivation, ofClamp } from "./known_tables.js";
 import { movedBy, ofProduct, ofScalarProduct, ofScalarSum, ofSum } from "./known_sums.js";
 
 // The list of known arithmetics: of each operator PyTorch's own, the mistakes that people make, and other runtimes'. The same
@@ -22,6 +23,7 @@ const layer = [
   scale("sx", "scale of the input", 0.02), scale("sw", "scale of the weight", 0.005), real("bias", "bias", 0.1), scale("s", "scale of the result", 0.1), zero("z", "zero point of the result", 60),
   flag("per_channel", "weight quantized per channel"), flag("relu", "fused ReLU"),
 ];
+const result = (s, z) => [scale("so", "scale of the result", s), zero("zo", "zero point of the result", z)];
 const accumulators = [{ name: "acc", kind: "int32", label: "accumulator" }];
 const own = [scale("s", "scale", 0.05), zero("z", "zero point", 100), dtype];
 
@@ -37,6 +39,13 @@ export const OPERATORS = {
   requantize_linear: { title: "linear, from its accumulator", params: layer, inputs: accumulators, output: "code" },
   requantize_conv: { title: "convolution, from its accumulator", params: layer, inputs: accumulators, output: "code" },
   avg_pool: { title: "average pool", params: [...own.slice(0, 2), count("kh", "height of the window", 2), count("kw", "width of the window", 2), dtype], inputs: [{ name: "window", kind: "codes", label: "codes of the window" }], output: "code" },
+  sigmoid: { title: "sigmoid", params: [...own.slice(0, 2), ...result(2 ** -8, 0), dtype], inputs: code, output: "code" },
+  tanh: { title: "tanh", params: own, inputs: code, output: "code" },
+  hardswish: { title: "hardswish", params: [...own.slice(0, 2), ...result(0.03, 12), dtype], inputs: code, output: "code" },
+  hardsigmoid: { title: "hardsigmoid", params: own, inputs: code, output: "code" },
+  elu: { title: "elu", params: [...own.slice(0, 2), ...result(0.03, 34), real("alpha", "alpha", 1), dtype], inputs: code, output: "code" },
+  leaky_relu: { title: "leaky_relu", params: [...own.slice(0, 2), ...result(0.03, 3), real("slope", "slope of negative numbers", 0.01), dtype], inputs: code, output: "code" },
+  hardtanh: { title: "relu6, hardtanh, clamp", params: [...own.slice(0, 2), real("min", "lower bound", 0), real("max", "upper bound", 6), dtype], inputs: code, output: "code" },
 };
 
 const LISTS = {
@@ -51,6 +60,8 @@ const LISTS = {
   requantize_linear: (p) => ofRequantize(p, false),
   requantize_conv: (p) => ofRequantize(p, true),
   avg_pool: ofAverage,
+  ...Object.fromEntries(["sigmoid", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu"].map((operator) => [operator, (p) => ofActivation(operator, p)])),
+  hardtanh: ofClamp,
 };
 
 // Every known arithmetic of an operator with these parameters, PyTorch's first. A RangeError for what `refuses` refuses.
@@ -92,7 +103,12 @@ const ofScalarSums = (p) => {
 const ofScalarProducts = ({ s, c }) => (c === 0 || (fround(Math.abs(c) * s) >= 2 ** -126 && fround(Math.abs(c) * s) <= 2 ** 126) ? null : `|c| · s must be 0 or from 2^-126 to 2^126, got ${Math.abs(c) * s}`);
 const ofLayers = ({ sx, sw, s, bias }) => ratioBelow("sx · sw", sx * sw, 2 ** -100, 2 ** 100) ?? ratioBelow("sx · sw / s", (sx * sw) / s, 2 ** -100, 2 ** 20)
   ?? (Math.abs(bias / s) < 2 ** 100 && Math.abs(bias / (sx * sw)) < 2 ** 100 ? null : `bias must be less than 2^100 steps of s, and of sx · sw, got ${bias}`);
+// The largest real number of a result, in its steps.
+const ofActivations = (factor) => (p) => (p.s > 2 ** 60 ? `s must be at most 2^60, got ${p.s}` : (({ so, most }) => (most / so < 2 ** 28 ? null : `so must be more than 2^-28 of the largest number, ${most}, got ${so}`))({ so: p.so ?? 1, most: factor(p) }));
+const ofClamps = ({ min, max }) => (min <= max ? null : `min must not be larger than max, got ${min} and ${max}`);
 const TOGETHER = {
+  sigmoid: ofActivations(() => 1), tanh: ofActivations(() => 1), hardsigmoid: ofActivations(() => 1), hardswish: ofActivations(({ s }) => 255 * s),
+  elu: ofActivations(({ s, alpha }) => Math.max(255 * s, Math.abs(alpha))), leaky_relu: ofActivations(({ s, slope }) => 255 * s * Math.max(1, Math.abs(slope))), hardtanh: ofClamps,
   add_scalar: ofScalarSums, mul_scalar: ofScalarProducts, requantize_linear: ofLayers, requantize_conv: ofLayers,
   add: ofSums, add_relu: ofSums, mul: ofProducts, mul_relu: ofProducts };
 
