@@ -1,5 +1,5 @@
 import { asker, become, choice, comparison, followWidth, html, integer, many, oncePerFrame, part, sayAll, uniqueId } from "./kit.js";
-import { laneChoice, partedWords, stepsTable, whoseTable } from "./finder_answers.js";
+import { laneChoice, onPaper, partedWords, stepsTable, whoseTable } from "./finder_answers.js";
 import { numbersForm } from "./finder_form.js";
 import { manyBox } from "./finder_many.js";
 import { neighbourhood } from "./finder_neighbours.js";
@@ -7,13 +7,13 @@ import { shortest } from "./finder_numbers.js";
 import { copy, later } from "./finder_rest.js";
 import { rowOfCodes } from "./finder_row.js";
 import { completed, fieldsOf, isTyped, linkOf, paramsHold, stateOf, textOf, textsOf, understood } from "./finder_state.js";
-import { finding, same, verdict, verdictOfMany, wordsOf } from "./finder_words.js";
+import { finding, nearTie, same, verdict, verdictOfMany, wordsOf } from "./finder_words.js";
 import { arithmetics, OPERATORS, recipe } from "./known.js";
 
 // Find my wrong integer: an operator's numbers go in; PyTorch's integers, every number on the way, and whose arithmetic gives
 // yours come out.
 
-const HINT = "↑ and ↓ in a field go one on, with Shift ten. Scales may be fractions, such as 1/255.";
+const HINT = "In a field, ↑ and ↓ go one on, with Shift ten. A scale may be a fraction, such as 1/255.";
 
 function render({ model, el }) {
   const inPage = document.querySelector('script[type="application/vnd.jupyter.widget-view+json"]') !== null; // no notebook: the address is ours
@@ -60,6 +60,7 @@ function render({ model, el }) {
   const near = neighbourhood((field, value) => form.put(field.name, value));
   const [left, right] = [["PyTorch’s", "left"], ["beside", "right"]].map(([label, side]) => laneChoice(label, (key) => { taken[side] = key; show(); remember.ask(); }));
   const steps = stepsTable();
+  const tie = html("p", { class: "ql-find-note" });
   const bits = html("input", { type: "checkbox", onchange: () => { set("bits", bits.checked); show(); remember.ask(); } });
   const code = ["NumPy", "C99"].map((language) => [html("h4", {}, language), html("pre", { tabindex: "0" })]);
   const lines = html("details", { class: "ql-more", ontoggle: () => show() }, html("summary", {}, "The same in NumPy and in C, with these numbers"), ...code.flat());
@@ -123,15 +124,15 @@ function render({ model, el }) {
     });
   }
 
-  const results = html("div", { class: "ql-results" }, html("div", { class: "ql-find-play" }, form.bar, near.root), takeAlong,
+  const hint = html("p", { class: "ql-find-hint" }, HINT);
+  const results = html("div", { class: "ql-results" }, html("div", { class: "ql-find-play" }, form.bar, near.root, hint), takeAlong,
     html("h3", {}, "Whose number"), whose.root, whose.more,
-    html("h3", {}, "Every number on the way"), html("div", { class: "ql-find-two" }, left.root, right.root), steps.root,
+    html("h3", {}, "Every number on the way"), tie, html("div", { class: "ql-find-two" }, left.root, right.root), steps.root,
     html("label", { class: "ql-check" }, bits, " show the bits"), lines);
   const ofRows = html("div", {}, rowTable.root, restOfRows, walk);
-  const hint = html("p", { class: "ql-find-hint" }, HINT);
   el.replaceChildren(html("div", { class: "ql-widget ql-finder" },
     html("div", { class: "ql-find-top" }, html("label", { for: operators.id }, "Operator"), operators, form.kinds, mode.root),
-    form.root, row.root, hint, box.root, wrong, headline, note, ofRows, results, acts, voice));
+    form.root, row.root, box.root, wrong, headline, note, ofRows, results, acts, voice));
 
   // ---- what is seen ----
   function draw() {
@@ -140,7 +141,6 @@ function render({ model, el }) {
     form.draw(now.errors);
     wrong.textContent = [...now.errors].filter(([name]) => !inRows() || name === "" || OPERATORS[operator()].params.some((field) => field.name === name)).map(([, words]) => words).join(" ");
     box.root.hidden = !inRows();
-    hint.hidden = inRows();
     row.root.hidden = inRows() || !OPERATORS[operator()].inputs.some(({ kind }) => kind === "int32");
     for (const one of [headline, note, results]) one.hidden = !ready;
     ofRows.hidden = !ready || !inRows() || !rows.withYours;
@@ -157,6 +157,7 @@ function render({ model, el }) {
     right.update(others, taken.right ?? explanation(others, now.yours)?.key);
     whose.update(lanes, now.yours, live, shown);
     steps.update(pytorchs(), beside(), now.inputs, model.get("bits"));
+    tie.textContent = nearTie(onPaper(lanes, now.inputs));
     const { inputs } = OPERATORS[operator()];
     const field = inRows() || OPERATORS[operator()].output !== "code" ? null : [form.chosen(), ...inputs].find((one) => inputs.includes(one) && one.kind !== "codes") ?? null;
     near.root.parentNode.hidden = inRows();

@@ -76,6 +76,15 @@ export function stepsTable() {
   return { root: table.root, update };
 }
 
+// The real number that is rounded, in float64, by the first arithmetic that has it so; null if none has.
+export function onPaper(lanes, inputs) {
+  for (const lane of lanes) {
+    const v = lane.kind === "mistake" && lane.name.startsWith("float64") ? lane.steps(...inputs).find(({ name, type }) => name === "v" && type === "float64") : null;
+    if (v) return v.value;
+  }
+  return null;
+}
+
 // Where two computations part, in words; "" where they end alike.
 export function partedWords(one, other, inputs) {
   const [a, b] = [one.steps(...inputs), other.steps(...inputs)];

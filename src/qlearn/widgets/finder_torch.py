@@ -81,6 +81,21 @@ def _of_scalar(name: str, torch: Any, v: dict[str, Any]) -> Said:
     return _elementwise(torch, make)
 
 
+def _activation(make: Callable[[Any, Any, dict[str, Any]], Any], torch: Any, v: dict[str, Any]) -> Said:
+    return _elementwise(torch, lambda count: make(torch, _codes(torch, v["q"], count, v["s"], v["z"], v["dtype"]), v))
+
+
+ACTIVATIONS: dict[str, Callable[[Any, Any, dict[str, Any]], Any]] = {
+    "sigmoid": lambda torch, x, v: torch.ops.quantized.sigmoid(x, v["so"], v["zo"]),
+    "tanh": lambda torch, x, v: torch.tanh(x),
+    "hardswish": lambda torch, x, v: torch.ops.quantized.hardswish(x, v["so"], v["zo"]),
+    "hardsigmoid": lambda torch, x, v: torch.nn.functional.hardsigmoid(x),
+    "elu": lambda torch, x, v: torch.ops.quantized.elu(x, v["so"], v["zo"], v["alpha"]),
+    "leaky_relu": lambda torch, x, v: torch.ops.quantized.leaky_relu(x, v["slope"], False, v["so"], v["zo"]),
+    "hardtanh": lambda torch, x, v: torch.ops.quantized.clamp(x, v["min"], v["max"]),
+}
+
+
 def _quantize(torch: Any, v: dict[str, Any]) -> Said:
     x, dtype = torch.full((1, BODY), v["x"], dtype=torch.float32), getattr(torch, v["dtype"])
     scales, zeros = torch.tensor([v["s"]], dtype=torch.float64), torch.tensor([v["z"]])
@@ -158,5 +173,6 @@ ASKED: dict[str, Callable[[Any, dict[str, Any]], Said]] = {
     "requantize_linear": partial(_layer, False),
     "requantize_conv": partial(_layer, True),
     "avg_pool": _average,
+    **{name: partial(_activation, make) for name, make in ACTIVATIONS.items()},
 }
 """Operator -> how PyTorch is asked."""

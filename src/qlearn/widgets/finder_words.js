@@ -1,4 +1,4 @@
-import { integer, many, sayAll } from "./kit.js";
+import { integer, many, power, say, sayAll } from "./kit.js";
 
 // What the finder says, in sentences, and two computations side by side.
 
@@ -59,6 +59,15 @@ export function verdictOfMany(lanes, rows) {
   const explained = [...differs, " All of ", { ours: "yours" }, ` are what ${called(first)} gives`];
   if (others.length === 1) return [[...explained, "."], sentence(first.words)];
   return [[...explained, ` (so ${others.length === 2 ? "does" : "do"} ${few(others.filter((one) => one !== first).map(called))}).`], "These rows do not tell them apart."];
+}
+
+// How far a real number in steps of the result is from a tie, in words; "" where there is none.
+export function nearTie(v) {
+  if (v === null || !(Math.abs(v) < 2 ** 31)) return "";
+  const off = v - (Math.floor(v) + 0.5);
+  const said = `On paper the result is ${say(v, 10)} of its steps`;
+  if (Math.abs(off) < 4e-15 * Math.max(1, Math.abs(v))) return `${said}: a tie, as far as float64 can tell.`;
+  return `${said}, ${power(Math.abs(off))} ${off < 0 ? "below" : "above"} a tie.`;
 }
 
 // Two lists of steps as one list of pairs: steps of one name stand side by side, null where one computation has no such step.
