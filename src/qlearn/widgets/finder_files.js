@@ -211,7 +211,7 @@ export async function columnsOfNpz(name, bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let end = bytes.length - 22;
   while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end -= 1;
-  if (end < 0) throw bad("the end of the archive is missing; is it cut off?");
+  if (end < 0) throw bad("the end of the archive is missing, as if it were cut off");
   let at = view.getUint32(end + 16, true);
   const tables = [];
   for (let i = 0; i < view.getUint16(end + 10, true); i += 1) {

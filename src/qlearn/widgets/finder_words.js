@@ -77,8 +77,8 @@ export function stepPairs(one, other) {
   const later = (steps, from, { name }) => steps.slice(from).some((step) => step.name === name);
   while (i < one.length || j < other.length) {
     if (i < one.length && j < other.length && one[i].name === other[j].name) pairs.push([i++, j++]);
-    else if (j < other.length && (i >= one.length || !later(one, i, other[j]))) pairs.push([null, j++]);
-    else pairs.push([i++, null]);
+    else if (i < one.length && (j >= other.length || !later(other, j, one[i]))) pairs.push([i++, null]);
+    else pairs.push([null, j++]);
   }
   return pairs;
 }
