@@ -71,7 +71,7 @@ def _layer(rng, dtype, kind, zero):
 
 def _pool(rng, dtype, kind, zero):
     kh, kw = (int(n) for n in rng.integers(2, 8 if kind < 2 else 12, 2))
-    return {"s": _scale(rng, kind), "z": zero(), "kh": kh, "kw": kw, "dtype": dtype}
+    return {"s": _scale(rng, min(kind, 1)) if kind < 2 else 1e-30, "z": zero(), "kh": kh, "kw": kw, "dtype": dtype}
 
 
 def _activation(*more):

@@ -17,6 +17,7 @@ from qlearn.codes.affine import DTYPES
 from qlearn.runtimes.arithmetic import Array, Known, Parameters
 from qlearn.runtimes.engines import ENGINES
 from qlearn.runtimes.mistaken import MISTAKEN
+from qlearn.runtimes.others import RUNTIMES
 from qlearn.runtimes.written import WRITTEN
 
 __all__ = ["OPERATORS", "Known", "arithmetics", "refuses"]
@@ -70,7 +71,7 @@ def arithmetics(operator: str, parameters: Parameters) -> tuple[Known, ...]:
     """
     if wrong := refuses(operator, parameters):
         raise ValueError(wrong)
-    lists = (ENGINES, MISTAKEN, WRITTEN)
+    lists = (ENGINES, MISTAKEN, WRITTEN, RUNTIMES)
     return tuple(known for each in lists for known in each[operator](parameters))
 
 
@@ -198,6 +199,10 @@ def _of_clamp(p: Parameters) -> str | None:
     return None if p["min"] <= p["max"] else f"min must not be larger than max, got {p['min']} and {p['max']}"
 
 
+def _of_average(p: Parameters) -> str | None:
+    return None if 2.0**-100 <= p["s"] <= 2.0**100 else f"s must be from 2^-100 to 2^100, got {p['s']}"
+
+
 LARGEST: dict[str, Callable[[Parameters], float]] = {
     "sigmoid": lambda p: 1,
     "tanh": lambda p: 1,
@@ -216,6 +221,7 @@ TOGETHER: dict[str, Callable[[Parameters], str | None]] = {
     "mul_scalar": _of_scalar_product,
     "requantize_linear": _of_layer,
     "requantize_conv": _of_layer,
+    "avg_pool": _of_average,
     **{operator: partial(_of_activation, largest) for operator, largest in LARGEST.items()},
     "hardtanh": _of_clamp,
 }

@@ -1,6 +1,8 @@
 import { DTYPES, fround } from "./arithmetic.js";
 import { ofDequantize, ofQuantize } from "./known_codes.js";
 import { ofAverage, ofRequantize } from "./known_layers.js";
+import { recipeOf } from "./known_recipes.js";
+import { activationElsewhere, averageElsewhere, dequantizeElsewhere, productElsewhere, quantizeElsewhere, requantizeElsewhere, sumElsewhere } from "./known_runtimes.js";
 import { ofActivation, ofClamp } from "./known_tables.js";
 import { movedBy, ofProduct, ofScalarProduct, ofScalarSum, ofSum } from "./known_sums.js";
 
@@ -49,20 +51,29 @@ export const OPERATORS = {
 };
 
 const LISTS = {
-  quantize: ofQuantize,
-  dequantize: ofDequantize,
-  add: (p) => ofSum(p, false),
-  add_relu: (p) => ofSum(p, true),
-  mul: (p) => ofProduct(p, false),
-  mul_relu: (p) => ofProduct(p, true),
+  quantize: (p) => [...ofQuantize(p), ...quantizeElsewhere(p)],
+  dequantize: (p) => [...ofDequantize(p), ...dequantizeElsewhere(p)],
+  add: (p) => [...ofSum(p, false), ...sumElsewhere(p, false)],
+  add_relu: (p) => [...ofSum(p, true), ...sumElsewhere(p, true)],
+  mul: (p) => [...ofProduct(p, false), ...productElsewhere(p, false)],
+  mul_relu: (p) => [...ofProduct(p, true), ...productElsewhere(p, true)],
   add_scalar: ofScalarSum,
   mul_scalar: ofScalarProduct,
-  requantize_linear: (p) => ofRequantize(p, false),
-  requantize_conv: (p) => ofRequantize(p, true),
-  avg_pool: ofAverage,
-  ...Object.fromEntries(["sigmoid", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu"].map((operator) => [operator, (p) => ofActivation(operator, p)])),
+  requantize_linear: (p) => [...ofRequantize(p, false), ...requantizeElsewhere(p, false)],
+  requantize_conv: (p) => [...ofRequantize(p, true), ...requantizeElsewhere(p, true)],
+  avg_pool: (p) => [...ofAverage(p), ...averageElsewhere(p)],
   hardtanh: ofClamp,
 };
+for (const operator of ["sigmoid", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu"]) {
+  LISTS[operator] = (p) => [...ofActivation(operator, p), ...activationElsewhere(operator, p)];
+}
+
+// An arithmetic of PyTorch's in about ten lines of NumPy and of C99, with these parameters in them: { numpy, c }.
+export function recipe(operator, key, p) {
+  const lane = arithmetics(operator, p).find((each) => each.kind === "pytorch" && each.key === key);
+  if (!lane) throw new RangeError(`key must be one of PyTorch’s arithmetics of ${operator}, got ${key}`);
+  return recipeOf(operator, lane, p);
+}
 
 // Every known arithmetic of an operator with these parameters, PyTorch's first. A RangeError for what `refuses` refuses.
 export function arithmetics(operator, p) {
@@ -107,6 +118,7 @@ const ofLayers = ({ sx, sw, s, bias }) => ratioBelow("sx · sw", sx * sw, 2 ** -
 const ofActivations = (factor) => (p) => (p.s > 2 ** 60 ? `s must be at most 2^60, got ${p.s}` : (({ so, most }) => (most / so < 2 ** 28 ? null : `so must be more than 2^-28 of the largest number, ${most}, got ${so}`))({ so: p.so ?? 1, most: factor(p) }));
 const ofClamps = ({ min, max }) => (min <= max ? null : `min must not be larger than max, got ${min} and ${max}`);
 const TOGETHER = {
+  avg_pool: ({ s }) => (s >= 2 ** -100 && s <= 2 ** 100 ? null : `s must be from 2^-100 to 2^100, got ${s}`),
   sigmoid: ofActivations(() => 1), tanh: ofActivations(() => 1), hardsigmoid: ofActivations(() => 1), hardswish: ofActivations(({ s }) => 255 * s),
   elu: ofActivations(({ s, alpha }) => Math.max(255 * s, Math.abs(alpha))), leaky_relu: ofActivations(({ s, slope }) => 255 * s * Math.max(1, Math.abs(slope))), hardtanh: ofClamps,
   add_scalar: ofScalarSums, mul_scalar: ofScalarProducts, requantize_linear: ofLayers, requantize_conv: ofLayers,
