@@ -62,7 +62,7 @@ export function stepsTable() {
     if (!step) return "";
     if (step.value === null) return ["–", step.how];
     const value = number(step.value, step.type === "float64" ? 17 : 9);
-    return bits && step.type !== "code" ? [value, bitsOf(step.value, step.type), "ql-bits"] : step.how ? [value, step.how] : value;
+    return bits ? [value, bitsOf(step.value, step.type), "ql-bits"] : step.how ? [value, step.how] : value;
   };
   const update = (one, other, inputs, bits) => {
     const [a, b] = [one.steps(...inputs), other ? other.steps(...inputs) : []];

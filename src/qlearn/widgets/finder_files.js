@@ -1,4 +1,5 @@
 import { numberOf } from "./finder_numbers.js";
+import { many } from "./kit.js";
 
 // Columns of numbers out of a text or NumPy's files: { names, columns }, names null where there are none, each column a Float64Array.
 
@@ -32,7 +33,8 @@ function sameLength(table) {
 
 // ---- text: columns parted by tabs, semicolons, commas or spaces, with a line of names or none, # before a comment ----
 
-const [TAB, LF, CR, SPACE, QUOTE, HASH, COMMA, MINUS, PLUS, SEMICOLON] = [9, 10, 13, 32, 34, 35, 44, 45, 43, 59];
+const [TAB, LF, CR, SPACE, HASH, PLUS, MINUS, POINT] = [9, 10, 13, 32, 35, 43, 45, 46];
+const [COMMA, SEMICOLON] = [44, 59];
 
 export function columnsOfText(bytes, tell = () => {}) {
   if ((bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)) throw new Malformed("The text is UTF-16; save it as UTF-8.");
@@ -87,34 +89,43 @@ function readLine(bytes, from, end, separator, columns, row, line) {
   let [at, k] = [from, 0];
   for (;;) {
     while (at < end && (bytes[at] === SPACE || (bytes[at] === TAB && separator !== TAB))) at += 1;
-    if (separator === SPACE && at >= end && k > 0) break;
     const start = at;
-    // a short integer, the usual case, digit by digit
-    let [value, negative] = [0, false];
-    if (bytes[at] === MINUS || bytes[at] === PLUS) { negative = bytes[at] === MINUS; at += 1; }
-    const digits = at;
-    while (at < end && bytes[at] >= 48 && bytes[at] <= 57) { value = 10 * value + bytes[at] - 48; at += 1; }
-    const plain = at > digits && at - digits < 16 && (at >= end || bytes[at] === separator || bytes[at] === SPACE || bytes[at] === TAB);
     while (at < end && bytes[at] !== separator && !(separator === SPACE && bytes[at] === TAB)) at += 1;
-    if (k < columns.length) columns[k][row] = plain && blankBetween(bytes, digits, at) ? (negative ? -value : value) : cellNumber(bytes, start, at, line, k);
+    let last = at;
+    while (last > start && isBlank(bytes[last - 1])) last -= 1;
+    if (k < columns.length) columns[k][row] = cellNumber(bytes, start, last, line, k);
     k += 1;
     if (at >= end) break;
     at += 1;
   }
-  if (k !== columns.length) throw new Malformed(`Line ${line} has ${k} column${k === 1 ? "" : "s"}, those above have ${columns.length}.`);
+  if (k !== columns.length) throw new Malformed(`Line ${line} has ${many(k, "column")}, those above have ${columns.length}.`);
 }
 
-// Whether nothing but blanks follows the digits of a cell.
-function blankBetween(bytes, from, to) {
-  let at = from;
-  while (at < to && bytes[at] >= 48 && bytes[at] <= 57) at += 1;
-  while (at < to && isBlank(bytes[at])) at += 1;
-  return at === to;
-}
-
+// The number in a cell. A short decimal, the usual case, is a whole number over a power of ten, which float64 divides as exactly as
+// it reads; any other is left to the browser.
+const TENS = Array.from({ length: 16 }, (_, i) => 10 ** i);
 function cellNumber(bytes, from, to, line, k) {
-  const text = textOf(bytes.subarray(from, to)).trim().replace(/^"(.*)"$/, "$1");
-  const value = numberOf(text);
+  let [whole, point, at] = [0, -1, from];
+  const signed = bytes[at] === MINUS || bytes[at] === PLUS;
+  if (signed) at += 1;
+  const start = at;
+  for (; at < to; at += 1) {
+    const digit = bytes[at] - 48;
+    if (digit >= 0 && digit <= 9) whole = 10 * whole + digit;
+    else if (bytes[at] === POINT && point < 0) point = at;
+    else break;
+  }
+  const digits = at - start - (point < 0 ? 0 : 1);
+  if (at === to && digits > 0 && digits < 16) {
+    const value = point < 0 ? whole : whole / TENS[at - point - 1];
+    return signed && bytes[from] === MINUS ? -value : value;
+  }
+  const text = String.fromCharCode.apply(null, bytes.subarray(from, Math.min(to, from + 400)));
+  const value = text === "" ? NaN : Number(text);
+  return Number.isNaN(value) ? oddNumber(textOf(bytes.subarray(from, to)), line, k) : value;
+}
+function oddNumber(text, line, k) {
+  const value = numberOf(text.replace(/^"(.*)"$/, "$1"));
   if (text === "") throw new Malformed(`Line ${line}, column ${k + 1} is empty.`);
   if (Number.isNaN(value) && !/^[+-]?nan$/i.test(text)) throw new Malformed(`Line ${line}, column ${k + 1} is not a number: “${text.slice(0, 40)}”.`);
   return value;

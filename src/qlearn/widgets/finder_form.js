@@ -134,7 +134,7 @@ export function numbersForm({ texts, now, changed }) {
     for (const [name, node] of controls) if (node.type === "text") node.setAttribute("aria-invalid", String(errors.has(name)));
     const one = chosen();
     const value = valueOf(one);
-    label.textContent = one.label;
+    label.textContent = one.name === "yours" ? "step yours" : `step the ${one.label}`;
     slider.disabled = typeof value !== "number";
     if (slider.disabled) return;
     if (whole(one)) {

@@ -93,6 +93,6 @@ export function bitsOf(value, type) {
     wide.setFloat64(0, value);
     return `0x${wide.getBigUint64(0).toString(16).padStart(16, "0")}`;
   }
-  const digits = type === "int64" ? 16 : 8;
-  return Number.isInteger(value) ? `0x${BigInt.asUintN(4 * digits, BigInt(value)).toString(16).padStart(digits, "0")}` : "";
+  const digits = { int64: 16, code: 2 }[type] ?? 8;
+  return Number.isInteger(value) && (type !== "code" || (value >= -128 && value < 256)) ? `0x${BigInt.asUintN(4 * digits, BigInt(value)).toString(16).padStart(digits, "0")}` : "";
 }

@@ -48,22 +48,55 @@ function unfit(operator, table, places, dtype) {
   return row < 0 ? null : `Row ${row + 1}: yours is ${table.columns[places.yours][row]}; it must be a whole number.`;
 }
 
-// A function of the row that gives an arithmetic's number. Of codes alone it is looked up in a table, filled as it is needed.
-function byRow({ of }, inputs, columns, dtype, rows) {
-  if (inputs.length <= 2 && inputs.every(({ kind }) => kind === "code") && rows > 1000) {
-    const low = rangeOf(inputs[0], dtype)[0];
-    const table = new Float64Array(256 ** inputs.length).fill(NaN);
-    const [a, b] = columns;
-    const look = (i, at) => {
-      if (Number.isNaN(table[at])) table[at] = (b ? of(a[i], b[i]) : of(a[i])) ?? NaN;
-      return table[at];
-    };
-    return b ? (i) => look(i, (a[i] - low) * 256 + b[i] - low) : (i) => look(i, a[i] - low);
+// Numbers that come again and again: { distinct, index }, index[i] the place of column[i] among the distinct ones. Null if most
+// are new.
+export function repeated(column) {
+  const places = new Map();
+  const index = new Int32Array(column.length);
+  const most = column.length / 2;
+  for (let i = 0; i < column.length; i += 1) {
+    let at = places.get(column[i]);
+    if (at === undefined) {
+      at = places.size;
+      if (at > most) return null;
+      places.set(column[i], at);
+    }
+    index[i] = at;
   }
-  if (inputs.some(({ kind }) => kind === "codes")) return (i) => of(...columns.map((column) => (Array.isArray(column) ? column.map((one) => one[i]) : column[i])));
+  return { distinct: [...places.keys()], index };
+}
+
+// How to compute many rows: what is given an arithmetic's `of` gives a function of the row. What can be looked up is: of two codes
+// there are 65,536 pairs, and of single numbers few are new.
+function byRow(inputs, columns, dtype) {
+  const table = (of, size, keyOf, compute) => {
+    const known = new Float64Array(size);
+    const there = new Uint8Array(size);
+    return (i) => {
+      const key = keyOf(i);
+      if (there[key] === 0) {
+        there[key] = 1;
+        known[key] = compute(of, i) ?? NaN;
+      }
+      return known[key];
+    };
+  };
+  if (inputs[0].kind === "codes") {
+    const [window] = columns;
+    const codes = window.map(() => 0);
+    return (of) => (i) => {
+      for (let k = 0; k < codes.length; k += 1) codes[k] = window[k][i];
+      return of(codes);
+    };
+  }
   const [a, b] = columns;
-  if (columns.length === 1) return (i) => of(a[i]);
-  return columns.length === 2 ? (i) => of(a[i], b[i]) : (i) => of(...columns.map((column) => column[i]));
+  if (b) {
+    const low = rangeOf(inputs[0], dtype)[0];
+    return (of) => table(of, 65536, (i) => (a[i] - low) * 256 + b[i] - low, (f, i) => f(a[i], b[i]));
+  }
+  const few = repeated(a);
+  if (few) return (of) => table(of, few.distinct.length, (i) => few.index[i], (f, i) => f(a[i]));
+  return (of) => (i) => of(a[i]);
 }
 
 // A table of columns, asked about an operator and its parameters: { rows, count(k, from, to), next(k, after), row(i) }.
@@ -77,7 +110,8 @@ export function question({ operator, p, dtype, table, places }) {
   const columns = inputs.map((input, i) => (Array.isArray(places.inputs[i]) ? places.inputs[i].map((at) => table.columns[at]) : single(table.columns[places.inputs[i]], input)));
   const rows = table.columns[0].length;
   const yours = places.yours === null ? null : output === "float32" ? Float32Array.from(table.columns[places.yours]) : table.columns[places.yours];
-  const known = arithmetics(operator, p).map((one) => ({ key: one.key, at: byRow(one, inputs, columns, dtype, rows) }));
+  const rowOf = byRow(inputs, columns, dtype);
+  const known = arithmetics(operator, p).map(({ key, of }) => ({ key, at: rowOf(of) }));
   const differs = (code, i) => code !== yours[i] && !(Number.isNaN(code) && Number.isNaN(yours[i]));
   return {
     rows, known,
