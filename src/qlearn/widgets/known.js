@@ -1,5 +1,5 @@
 import { DTYPES, fround } from "./arithmetic.js";
-import { ofDequantize, ofQuantize } from "./known_codes.js";
+import { climbing, ofDequantize, ofQuantize } from "./known_codes.js";
 import { ofAverage, ofRequantize } from "./known_layers.js";
 import { recipeOf } from "./known_recipes.js";
 import { activationElsewhere, averageElsewhere, dequantizeElsewhere, productElsewhere, quantizeElsewhere, requantizeElsewhere, sumElsewhere } from "./known_runtimes.js";
@@ -50,6 +50,15 @@ export const OPERATORS = {
   hardtanh: { title: "relu6, hardtanh, clamp", params: [...own.slice(0, 2), real("min", "lower bound", 0), real("max", "upper bound", 6), dtype], inputs: code, output: "code" },
 };
 
+// Every step from an accumulator to its code keeps the order of its numbers, but where int32 wraps: not where the accumulator, the
+// bias in its steps and the result in its own are small; nor where codes are not clamped.
+function climbingAll(p, lanes) {
+  const product = p.sx * p.sw;
+  const most = Math.floor(Math.min(2 ** 30, (2 ** 29 * p.s) / product));
+  if (Math.abs(p.bias / p.s) > 2 ** 29 || Math.abs(p.bias / product) > 2 ** 30) return lanes;
+  return lanes.map((lane) => (lane.key.startsWith("no-clamp") ? lane : { ...lane, of: climbing(lane.of, -most, most) }));
+}
+
 const LISTS = {
   quantize: (p) => [...ofQuantize(p), ...quantizeElsewhere(p)],
   dequantize: (p) => [...ofDequantize(p), ...dequantizeElsewhere(p)],
@@ -59,8 +68,8 @@ const LISTS = {
   mul_relu: (p) => [...ofProduct(p, true), ...productElsewhere(p, true)],
   add_scalar: ofScalarSum,
   mul_scalar: ofScalarProduct,
-  requantize_linear: (p) => [...ofRequantize(p, false), ...requantizeElsewhere(p, false)],
-  requantize_conv: (p) => [...ofRequantize(p, true), ...requantizeElsewhere(p, true)],
+  requantize_linear: (p) => climbingAll(p, [...ofRequantize(p, false), ...requantizeElsewhere(p, false)]),
+  requantize_conv: (p) => climbingAll(p, [...ofRequantize(p, true), ...requantizeElsewhere(p, true)]),
   avg_pool: (p) => [...ofAverage(p), ...averageElsewhere(p)],
   hardtanh: ofClamp,
 };
