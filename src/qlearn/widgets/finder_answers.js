@@ -43,7 +43,7 @@ export function whoseTable(redraw) {
       return [[`PyTorch ${live.version}, running: ${where}`, as], code === null || like.length > 0 ? "plain" : "wrong", said(code), gives({ code }) ? "= yours" : ""];
     });
     const rest = lanes.filter(({ kind }) => kind !== "pytorch");
-    const giving = rest.filter(gives);
+    const giving = rest.filter(gives).sort((a, b) => (b.kind === "runtime") - (a.kind === "runtime"));
     const shown = theirs.some(gives) ? [] : giving.slice(0, MOST);
     first.update([...theirs.map(row), ...running, ...shown.map(row)], ["whose", "number", ""]);
     const folded = [...giving.filter((lane) => !shown.includes(lane)), ...rest.filter((lane) => !gives(lane))];
