@@ -11,18 +11,22 @@ TABLE = np.arange(256)
 
 def preset(operator: str, rng: np.random.Generator, dtype: str, kind: int) -> dict[str, Any]:
     """Parameters: tie-rich (kind 0), of any size that is allowed (1), or at an edge (2)."""
-    low, high = np.iinfo(INTEGERS[dtype]).min, np.iinfo(INTEGERS[dtype]).max
+    low = np.iinfo(INTEGERS[dtype]).min
 
     def zero() -> int:
         return zero_points(rng, dtype) if kind else int(rng.choice([0, 3, 43, 75, 100, 127, 128, 255])) + int(low)
 
-    return PRESETS[operator.removesuffix("_relu") if operator in ("add_relu", "mul_relu") else operator](rng, dtype, kind, zero)
+    return PRESETS[operator.removesuffix("_relu") if operator in ("add_relu", "mul_relu") else operator](
+        rng, dtype, kind, zero
+    )
 
 
 def _scale(rng: np.random.Generator, kind: int) -> float:
     if kind == 0:
         return float(rng.choice(TIE_RICH))
-    return float(np.exp(rng.uniform(-7, 0))) if kind == 1 else float(rng.choice([2.0**-126, 2.0**126, 1e-30, 1e30, 0.1]))
+    return (
+        float(np.exp(rng.uniform(-7, 0))) if kind == 1 else float(rng.choice([2.0**-126, 2.0**126, 1e-30, 1e30, 0.1]))
+    )
 
 
 def _own(rng, dtype, kind, zero):
@@ -52,21 +56,49 @@ def _product(rng, dtype, kind, zero):
 def _add_scalar(rng, dtype, kind, zero):
     s = _scale(rng, min(kind, 1))
     steps = float(rng.choice([0, 0.5, 1, 1.5, -2.5, 255, 400.5, -300]) if kind == 0 else rng.normal(0, 300))
-    return {"s": s, "z": zero(), "c": s * (steps if kind < 2 else float(rng.choice([2.0**22, -(2.0**22), 1e5, -77777]))), "dtype": dtype}
+    return {
+        "s": s,
+        "z": zero(),
+        "c": s * (steps if kind < 2 else float(rng.choice([2.0**22, -(2.0**22), 1e5, -77777]))),
+        "dtype": dtype,
+    }
 
 
 def _mul_scalar(rng, dtype, kind, zero):
-    return {"s": _scale(rng, min(kind, 1)), "z": zero(), "c": float(rng.choice([0, 0.5, -0.5, 1, -1, 3, -1.7, rng.normal()])), "dtype": dtype}
+    return {
+        "s": _scale(rng, min(kind, 1)),
+        "z": zero(),
+        "c": float(rng.choice([0, 0.5, -0.5, 1, -1, 3, -1.7, rng.normal()])),
+        "dtype": dtype,
+    }
 
 
 def _layer(rng, dtype, kind, zero):
-    sx, sw = (2.0 ** -float(rng.integers(3, 9)), 2.0 ** -float(rng.integers(3, 9))) if kind == 0 else (_scale(rng, 1), _scale(rng, 1))
+    sx, sw = (
+        (2.0 ** -float(rng.integers(3, 9)), 2.0 ** -float(rng.integers(3, 9)))
+        if kind == 0
+        else (_scale(rng, 1), _scale(rng, 1))
+    )
     ratio = 2.0 ** -float(rng.integers(3, 12)) if kind == 0 else float(np.exp(rng.uniform(-10, -1)))
     if kind == 2:
         ratio = 2.0 ** float(rng.choice([-99, -31, -30, -29.5, -2, -1, 0, 0.5, 7, 19]))
     s = sx * sw / ratio
-    bias = float(rng.choice([0, 0.1, -1, 12.5]) if kind == 0 else rng.normal(0, 30 * s) if kind == 1 else rng.choice([0, 1e4 * s, -1e12 * sx * sw, 2.0**31 * sx * sw]))
-    return {"sx": sx, "sw": sw, "bias": bias, "s": s, "z": zero_points(rng, "quint8"), "per_channel": bool(rng.integers(2)), "relu": bool(rng.integers(2))}
+    bias = float(
+        rng.choice([0, 0.1, -1, 12.5])
+        if kind == 0
+        else rng.normal(0, 30 * s)
+        if kind == 1
+        else rng.choice([0, 1e4 * s, -1e12 * sx * sw, 2.0**31 * sx * sw])
+    )
+    return {
+        "sx": sx,
+        "sw": sw,
+        "bias": bias,
+        "s": s,
+        "z": zero_points(rng, "quint8"),
+        "per_channel": bool(rng.integers(2)),
+        "relu": bool(rng.integers(2)),
+    }
 
 
 def _pool(rng, dtype, kind, zero):
@@ -80,7 +112,13 @@ def _activation(*more):
         so = float(rng.choice([s, s / 2, 2.0**-7, 2.0**-8]) if kind == 0 else np.exp(rng.uniform(-7, 0)))
         numbers = {"alpha": rng.choice([1, 0.5, -0.3, 1.7]), "slope": rng.choice([0.01, 0.5, 0.25, -0.1, 1.5])}
         result = {"so": so, "zo": zero()} if "so" in more else {}
-        return {"s": s, "z": zero(), **result, **{name: float(numbers[name]) for name in more if name in numbers}, "dtype": dtype}
+        return {
+            "s": s,
+            "z": zero(),
+            **result,
+            **{name: float(numbers[name]) for name in more if name in numbers},
+            "dtype": dtype,
+        }
 
     return of
 
@@ -104,13 +142,16 @@ PRESETS = {
     "elu": _activation("so", "alpha"),
     "leaky_relu": _activation("so", "slope"),
     "hardtanh": _clamp,
-    
     "add_scalar": _add_scalar,
     "mul_scalar": _mul_scalar,
     "requantize_linear": _layer,
     "requantize_conv": _layer,
     "avg_pool": _pool,
-    "quantize": _own, "dequantize": _own, "add": _sum, "mul": _product}
+    "quantize": _own,
+    "dequantize": _own,
+    "add": _sum,
+    "mul": _product,
+}
 
 
 def inputs(operator: str, p: dict[str, Any], rng: np.random.Generator, n: int) -> tuple[Any, ...]:

@@ -26,7 +26,12 @@ class Model:
     def tensor(self, shape: Any, kind: Any, quantization: Any = None, data: Any = None, axis: int = 0) -> int:
         """Its place; quantization is (scale or scales, zero point)."""
         t = schema.TensorT()
-        t.shape, t.type, t.name, t.buffer = list(shape), getattr(schema.TensorType, TYPES[kind]), f"t{len(self.graph.tensors)}", 0
+        t.shape, t.type, t.name, t.buffer = (
+            list(shape),
+            getattr(schema.TensorType, TYPES[kind]),
+            f"t{len(self.graph.tensors)}",
+            0,
+        )
         if data is not None:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
@@ -40,7 +45,9 @@ class Model:
         self.graph.tensors.append(t)
         return len(self.graph.tensors) - 1
 
-    def run(self, name: str, ins: list[int], out: int, fed: list[Any], kernel: str, version: int, options: Any = None) -> Any:
+    def run(
+        self, name: str, ins: list[int], out: int, fed: list[Any], kernel: str, version: int, options: Any = None
+    ) -> Any:
         """The result for what is fed to the first tensors."""
         code = schema.OperatorCodeT()
         code.builtinCode = getattr(schema.BuiltinOperator, name)
@@ -66,7 +73,9 @@ class Model:
         return it.get_tensor(it.get_output_details()[0]["index"])
 
 
-def _flat(name: str, x: Any, from_kind: Any, to_kind: Any, q_in: Any, q_out: Any, kernel: str, version: int, options: Any) -> Any:
+def _flat(
+    name: str, x: Any, from_kind: Any, to_kind: Any, q_in: Any, q_out: Any, kernel: str, version: int, options: Any
+) -> Any:
     m, shape = Model(), (1, 1, len(x), 1)
     i, o = m.tensor(shape, from_kind, q_in), m.tensor(shape, to_kind, q_out)
     return m.run(name, [i], o, [x.reshape(shape)], kernel, version, options).reshape(-1)
@@ -104,7 +113,12 @@ def average_pool(x: Any, q: Any, kernel: str) -> Any:
 
 def unary(name: str, x: Any, q_in: Any, q_out: Any, kernel: str, alpha: float = 0.0) -> Any:
     """An activation."""
-    code, version = {"sigmoid": ("LOGISTIC", 2), "tanh": ("TANH", 2), "hardswish": ("HARD_SWISH", 1), "leaky_relu": ("LEAKY_RELU", 2)}[name]
+    code, version = {
+        "sigmoid": ("LOGISTIC", 2),
+        "tanh": ("TANH", 2),
+        "hardswish": ("HARD_SWISH", 1),
+        "leaky_relu": ("LEAKY_RELU", 2),
+    }[name]
     options = None
     if name == "leaky_relu":
         options = schema.LeakyReluOptionsT()

@@ -13,8 +13,9 @@ from qlearn.runtimes import known
 
 ASKED = """
 import { arithmetics, recipe } from "./known.js";
-const answer = (asked) => asked.map(({ operator, p }) => arithmetics(operator, p).filter(({ kind }) => kind === "pytorch")
-    .map(({ key }) => ({ key, ...recipe(operator, key, p) })));
+const ours = (operator, p) => arithmetics(operator, p).filter(({ kind }) => kind === "pytorch");
+const recipes = ({ operator, p }) => ours(operator, p).map(({ key }) => ({ key, ...recipe(operator, key, p) }));
+const answer = (asked) => asked.map(recipes);
 """
 ROWS = 2000
 
@@ -58,14 +59,35 @@ def compiled(written, operator, folder):
         for k, recipe in enumerate(recipes):
             own = f"recipe_{i}_{k}"
             names = "real" if out == "float" else "code"
-            body = recipe["c"].replace(f"{out} {names}(", f"static {out} {own}(").replace("short table[", f"short table_{own}[").replace("return table[", f"return table_{own}[")
+            body = (
+                recipe["c"]
+                .replace(f"{out} {names}(", f"static {out} {own}(")
+                .replace("short table[", f"short table_{own}[")
+                .replace("return table[", f"return table_{own}[")
+            )
             pair = operator in ("add", "add_relu", "mul", "mul_relu")
             given = "a + i * width" if operator == "avg_pool" else "a[i], b[i]" if pair else "a[i]"
             element = "const int *" if operator == "avg_pool" else f"const {kind} *"
-            texts.append(f"{body}\nvoid all_{i}_{k}({element}a, const int *b, {out} *out, int n, int width) {{ for (int i = 0; i < n; i++) out[i] = {own}({given}); }}")
+            texts.append(
+                f"{body}\nvoid all_{i}_{k}({element}a, const int *b, {out} *out, int n, int width) {{\n"
+                f"    for (int i = 0; i < n; i++) out[i] = {own}({given});\n}}"
+            )
     source, library = folder / "recipes.c", folder / "recipes.so"
     source.write_text("\n".join(texts))
-    command = [compiler, "-std=c99", "-O2", "-Wall", "-Werror", "-Wno-unused-parameter", "-fPIC", "-shared", str(source), "-o", str(library), "-lm"]
+    command = [
+        compiler,
+        "-std=c99",
+        "-O2",
+        "-Wall",
+        "-Werror",
+        "-Wno-unused-parameter",
+        "-fPIC",
+        "-shared",
+        str(source),
+        "-o",
+        str(library),
+        "-lm",
+    ]
     subprocess.run(command, check=True)
     functions = ctypes.CDLL(str(library))
     places = [{recipe["key"]: k for k, recipe in enumerate(recipes)} for recipes in written]

@@ -48,7 +48,14 @@ def add(a: Codes, b: Codes, a_quantization: Parameters, b_quantization: Paramete
 
 
 def linear(
-    acc: npt.NDArray[np.int32], bias: float, x_scale: float, w_scale: float, scale: float, zero_point: int, *, relu: bool
+    acc: npt.NDArray[np.int32],
+    bias: float,
+    x_scale: float,
+    w_scale: float,
+    scale: float,
+    zero_point: int,
+    *,
+    relu: bool,
 ) -> npt.NDArray[np.uint8]:
     """The last step of a linear layer quantized per tensor: a multiplier of 31 bits, cut, then rounded, ties up.
 
@@ -70,7 +77,7 @@ def linear(
     m, shift = int(np.floor(fraction * 2.0**31 + 0.5)), -int(exponent)
     high = ((acc.astype(np.int64) + _lround(bias / (x_scale * w_scale))) * m) >> 31
     whole = (high + (1 << (shift - 1))) >> shift if shift > 0 else high << -shift
-    return np.clip(whole + zero_point, zero_point if relu else 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(whole + zero_point, zero_point if relu else 0, 255)).astype(np.uint8)
 
 
 def _lround(x: Any) -> int:

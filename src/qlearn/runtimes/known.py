@@ -1,26 +1,30 @@
 """The list of known arithmetics: PyTorch's own, the mistakes people make, other runtimes' (Find my wrong integer).
 
-The same list, name for name, stands in ``widgets/known.js``, which the page computes with; a test takes both through the
-same numbers.
+The same list, name for name, stands in ``widgets/known.js``, which the page computes with; a test takes both through
+the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import isfinite, log2
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from qlearn.codes.affine import DTYPES
+from qlearn.layers.accumulate import saturation_loss
+from qlearn.layers.linear import even_halves
 from qlearn.runtimes.arithmetic import Array, Known, Parameters
 from qlearn.runtimes.engines import ENGINES
 from qlearn.runtimes.mistaken import MISTAKEN
 from qlearn.runtimes.others import RUNTIMES
 from qlearn.runtimes.written import WRITTEN
 
-__all__ = ["OPERATORS", "Known", "arithmetics", "refuses"]
+__all__ = ["INPUTS", "OPERATORS", "Explanation", "Known", "accumulators", "arithmetics", "explain", "refuses"]
 
 OWN = {"s": "scale", "z": "zero", "dtype": "dtype"}
 PAIR = {"s1": "scale", "z1": "zero", "s2": "scale", "z2": "zero", **OWN}
@@ -59,6 +63,15 @@ OPERATORS: dict[str, dict[str, str]] = {
 """Operator -> its parameters: name -> kind. 1 and 2 are the inputs, the plain letters are the result."""
 
 
+INPUTS: dict[str, tuple[str, ...]] = {
+    "quantize": ("x",),
+    **dict.fromkeys(("add", "add_relu", "mul", "mul_relu"), ("q1", "q2")),
+    **dict.fromkeys(("requantize_linear", "requantize_conv"), ("acc",)),
+    "avg_pool": ("window",),
+}
+"""Operator -> its inputs, where they are not one code, q."""
+
+
 def arithmetics(operator: str, parameters: Parameters) -> tuple[Known, ...]:
     """Every known arithmetic of an operator, PyTorch's first.
 
@@ -73,6 +86,108 @@ def arithmetics(operator: str, parameters: Parameters) -> tuple[Known, ...]:
         raise ValueError(wrong)
     lists = (ENGINES, MISTAKEN, WRITTEN, RUNTIMES)
     return tuple(known for each in lists for known in each[operator](parameters))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Whose numbers somebody's are."""
+
+    names: tuple[str, ...]
+    """Every known arithmetic that gives exactly these numbers, in the list's order; none if no one does."""
+    differing: dict[str, int]
+    """Of each of the others, the nearest first: how many of its numbers are not these."""
+    rows: int
+
+    def __str__(self) -> str:
+        if self.names:
+            return f"given by {'; '.join(self.names)}"
+        name, count = next(iter(self.differing.items()))
+        return f"given by no known arithmetic; the nearest is {name}: {count:,} of {self.rows:,} differ"
+
+
+def explain(
+    operator: str, parameters: Parameters, inputs: Sequence[npt.ArrayLike], theirs: npt.ArrayLike
+) -> Explanation:
+    """Which known arithmetics give exactly these numbers.
+
+    Args:
+        operator, parameters: as of ``arithmetics``.
+        inputs: an array of shape (n,) for each of ``INPUTS``: float32 numbers of ``quantize``, int32 accumulators,
+            codes of anything else; of ``avg_pool`` the codes of each window, (n, kh * kw).
+        theirs: somebody's codes, (n,); float32 numbers of ``dequantize``.
+
+    Raises:
+        ValueError: what ``refuses`` says; inputs or theirs of another number or length.
+    """
+    knowns = arithmetics(operator, parameters)
+    given = [_input(operator, name, values) for name, values in zip(*_together(operator, inputs), strict=True)]
+    numbers = np.asarray(theirs, np.float32) if operator == "dequantize" else np.asarray(theirs)
+    rows = len(given[0])
+    if numbers.shape != (rows,) or any(len(values) != rows for values in given):
+        lengths = ", ".join(str(np.shape(values)) for values in (*inputs, theirs))
+        raise ValueError(f"inputs and theirs must have one length, got {lengths}")
+    if operator == "avg_pool" and given[0].shape[1:] != (parameters["kh"] * parameters["kw"],):
+        raise ValueError(
+            f"window must have kh * kw = {parameters['kh'] * parameters['kw']} codes, got {given[0].shape}"
+        )
+    wrong = {known.name: _differing(known.codes(*given), numbers) for known in knowns}
+    names = tuple(name for name, count in wrong.items() if count == 0)
+    others = sorted(((name, count) for name, count in wrong.items() if count), key=lambda each: each[1])
+    return Explanation(names, dict(others), rows)
+
+
+def _together(operator: str, inputs: Sequence[Any]) -> tuple[tuple[str, ...], Sequence[Any]]:
+    names = INPUTS.get(operator, ("q",))
+    if len(inputs) != len(names):
+        raise ValueError(f"inputs of {operator} must be {', '.join(names)}, got {len(inputs)} of them")
+    return names, inputs
+
+
+def _input(operator: str, name: str, values: Any) -> Array:
+    """An operator's input as its arithmetics take it."""
+    array = np.asarray(values)
+    if name == "x":
+        return array.astype(np.float32)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} of {operator} must be integers, got {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _differing(ours: Array, theirs: Array) -> int:
+    same = (ours == theirs) | ((ours != ours) & (theirs != theirs))
+    return int(np.count_nonzero(~same))
+
+
+def accumulators(
+    x: npt.ArrayLike, w: npt.ArrayLike, x_zero_point: int, w_zero_point: int = 0, *, pairs: str = ""
+) -> npt.NDArray[np.int32]:
+    """The accumulator of each row of codes with each row of weights: sum (x - x_zero_point)(w - w_zero_point).
+
+    Args:
+        x: quint8 codes, (B, K); of a convolution, each window in the kernel's order, x_zero_point in the padding.
+        w: qint8 codes, (M, K), in the same order.
+        x_zero_point, w_zero_point: of both.
+        pairs: "" for exact sums; "fbgemm" where the products of each two neighbours are clamped to 16 bits, as on a
+            CPU without VNNI; "onednn" for oneDNN's linear layer for AVX2, which cuts rows of 257 to 767 in two halves.
+
+    Returns:
+        int32, (B, M).
+
+    Raises:
+        ValueError: an unknown pairs; rows of different lengths.
+    """
+    if pairs not in ("", "fbgemm", "onednn"):
+        raise ValueError(f'pairs must be "", "fbgemm" or "onednn", got {pairs!r}')
+    codes, weights = np.asarray(x), np.asarray(w)
+    if codes.ndim != 2 or weights.ndim != 2 or codes.shape[1] != weights.shape[1]:
+        raise ValueError(f"x and w must have rows of one length, got {codes.shape} and {weights.shape}")
+    total = (codes.astype(np.int64) - x_zero_point) @ (weights.astype(np.int64) - w_zero_point).T
+    if pairs:
+        seen, taps = codes[None], weights.T[None]
+        if pairs == "onednn":
+            seen, taps = even_halves(seen, 2), even_halves(taps, 1)
+        total = total - saturation_loss(seen, taps)[0]
+    return total.astype(np.int32)
 
 
 def refuses(operator: str, parameters: Parameters) -> str | None:
@@ -100,7 +215,7 @@ def _scale(value: Any, p: Parameters) -> str | None:
 
 def _zero(value: Any, p: Parameters) -> str | None:
     dtype = p.get("dtype", "quint8")
-    info = np.iinfo(DTYPES[dtype] if dtype in DTYPES else np.uint8)
+    info = np.iinfo(DTYPES.get(dtype, np.uint8))
     fits = _number(value, whole=True) and info.min <= value <= info.max
     return None if fits else f"a whole number from {info.min} to {info.max}, as {dtype} is"
 
@@ -192,7 +307,7 @@ def _of_activation(largest: Callable[[Parameters], float], p: Parameters) -> str
     most, scale = largest(p), p.get("so", 1)
     if most / scale < 2.0**28:
         return None
-    return f"so must be more than 2^-28 of the largest number, {most}, got {scale}"
+    return f"so must be more than 2^-28 of the largest real number, got {scale}"
 
 
 def _of_clamp(p: Parameters) -> str | None:

@@ -262,9 +262,7 @@ def hard_swish(q: Codes, q_quantization: Parameters, quantization: Parameters, *
     return _int8(divided(np.where(product >= 0, product >> 15, -(-product >> 15)), -e_out) + z)
 
 
-def leaky_relu(
-    q: Codes, q_quantization: Parameters, quantization: Parameters, alpha: float, *, kernel: str
-) -> Codes:
+def leaky_relu(q: Codes, q_quantization: Parameters, quantization: Parameters, alpha: float, *, kernel: str) -> Codes:
     """LEAKY_RELU by the kernels "reference" and "optimized", which are alike: "double", by one of two multipliers.
 
     Args, returns, raises: as ``hard_swish``; alpha is the slope of negative numbers.
@@ -281,7 +279,7 @@ def leaky_relu(
 # Fixed point
 
 
-def multiplier_of(real: float) -> tuple[int, int]:
+def multiplier_of(real: Any) -> tuple[int, int]:
     """A real number as q * 2**(exponent - 31), q of 31 bits, ties away; 0 where that is below 2**-31."""
     fraction, exponent = np.frexp(np.float64(real))
     q = int(np.floor(abs(fraction) * 2.0**31 + 0.5)) * (1 if fraction >= 0 else -1)
@@ -343,5 +341,3 @@ def _is(kernel: str, name: str) -> bool:
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
     return kernel == name
-
-

@@ -18,7 +18,7 @@ from qlearn.network.flawed_layers import Requantization
 from qlearn.network.mistakes import MISTAKES
 from qlearn.network.step import Step
 from qlearn.runtimes import portable
-from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, code_range, in_bodies, in_tails
+from qlearn.runtimes.arithmetic import Arrange, Array, Known, Parameters, code_range, in_bodies, in_tails
 
 __all__ = ["FIXED_POINT", "MISTAKEN", "ONE_STEP", "ROUNDED_OTHERWISE", "Way", "fits", "mistaken"]
 
@@ -49,9 +49,9 @@ ACTIVATIONS = ("sigmoid", "tanh", "hardswish", "hardsigmoid", "elu", "leaky_relu
 AVX2 = Machine("fbgemm", "AVX2", 1)
 
 
-def fits(multiplier: float) -> bool:
-    """Whether the fixed points of an accumulator are there for a multiplier: 31 bits hold it with few to spare."""
-    return 2.0**-30 <= multiplier < 1
+def fits(multiplier: float, most: float = 1) -> bool:
+    """Whether the fixed points are there for a multiplier: below 1 the product with 32 bits stays within 63."""
+    return 2.0**-30 <= multiplier < most
 
 
 def mistaken(way: Way, where: str, codes: Callable[..., Array]) -> Known:
@@ -103,7 +103,7 @@ def _sum(operator: str, p: Parameters) -> Iterator[Known]:
 
 def _product(operator: str, p: Parameters) -> Iterator[Known]:
     ways: list[Way] = [EXACT, *ONE_STEP]
-    ways += FIXED_POINT if fits(p["s1"] * p["s2"] / p["s"]) else ()
+    ways += FIXED_POINT if fits(p["s1"] * p["s2"] / p["s"], 2.0**14) else ()
     if operator.endswith("_relu") and p["z"] != 0:
         ways.append(("ReLU at code 0", "", {"relu": True}))
     for way in ways:
@@ -127,7 +127,9 @@ def _of_kernel(kernel: str, conv: bool, fixed: tuple[Way, ...]) -> tuple[Way, ..
         real: Way = ("bias", "kept real", {"bias": "real"})
         return (*IN_FLOAT64, *two_steps, real, *ROUNDED_OTHERWISE, no_clamp)
     plain: Way = ("scales inverted once", "", {"plain": True})
-    own = fixed if kernel == "onednn_vnni" and not conv else ()
+    if kernel == "onednn_avx2":  # in float64 the order of two products is no arithmetic of its own
+        return (*two_steps, *BIAS, *ROUNDED_OTHERWISE, plain, no_clamp)
+    own = () if conv else fixed
     return (*IN_FLOAT64, *LAST, *two_steps, *BIAS, *ROUNDED_OTHERWISE, *own, plain, no_clamp)
 
 

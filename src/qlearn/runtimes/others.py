@@ -183,7 +183,9 @@ def _average(p: Parameters) -> Iterator[Known]:
     yield runtime("ONNX Runtime, QLinearAveragePool", summed, partial(of_onnx, 2))
     words = "the integer sum times s / (s·n); QLinearAveragePool of a whole image too"
     yield runtime("ONNX Runtime, QLinearGlobalAveragePool", words, partial(of_onnx, 1))
-    yield runtime("LiteRT, reference and optimized", less(p, "the codes’ sum divided in integers, ties away"), of_litert)
+    yield runtime(
+        "LiteRT, reference and optimized", less(p, "the codes’ sum divided in integers, ties away"), of_litert
+    )
 
 
 def _activation(operator: str, p: Parameters) -> Iterator[Known]:
@@ -192,7 +194,8 @@ def _activation(operator: str, p: Parameters) -> Iterator[Known]:
     def of_onnx(q: Array) -> Array:
         function = getattr(onnxruntime, f"qlinear_{operator}")
         more = (p["slope"],) if operator == "leaky_relu" else ()
-        return function(q, p["s"], _zero(p), p["so"], _zero(p, "zo"), *more).astype(np.int64)
+        codes: Array = function(q, p["s"], _zero(p), p["so"], _zero(p, "zo"), *more)
+        return codes.astype(np.int64)
 
     def of_litert(codes: Callable[[Array], Array], q: Array) -> Array:
         (narrow,) = _int8(p, q)

@@ -1,4 +1,4 @@
-"""Formulas that people write for one operator, which are no slips in PyTorch's but their own (Find my wrong integer)."""
+"""Formulas that people write for one operator, no slips in PyTorch's but their own (Find my wrong integer)."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ def _sum(relu: bool, p: Parameters) -> Iterator[Known]:
     def rescaled(q1: Array, q2: Array) -> Array:
         return clamped(np.rint(s1 * (q1 - z1) / s) + np.rint(s2 * (q2 - z2) / s) + z)
 
-    yield formula(
-        "q₁ + q₂, clamped", "the codes themselves, whatever they stand for", lambda q1, q2: clamped(q1 + q2)
-    )
+    yield formula("q₁ + q₂, clamped", "the codes themselves, whatever they stand for", lambda q1, q2: clamped(q1 + q2))
     yield formula(
         "q₁ + q₂, wrapped to 8 bits",
         "the codes themselves in an 8-bit register",
@@ -102,9 +100,7 @@ def _sum(relu: bool, p: Parameters) -> Iterator[Known]:
         partial(double, wrap=True),
     )
     yield formula("float64, zero point before the rounding", "in float64, rint(v + z)", partial(double, first=True))
-    yield formula(
-        "float32, ties away from zero", "in float32, divided by the scale, rounded as C's roundf", single
-    )
+    yield formula("float32, ties away from zero", "in float32, divided by the scale, rounded as C's roundf", single)
 
 
 def _product(relu: bool, p: Parameters) -> Iterator[Known]:
@@ -174,9 +170,7 @@ def _added(p: Parameters) -> Iterator[Known]:
         "c not rounded to steps of s",
         partial(double, scale, zero_point),
     )
-    yield written(
-        "dequantize, add, quantize_per_tensor", "float32, in the result’s scale and zero point", single
-    )
+    yield written("dequantize, add, quantize_per_tensor", "float32, in the result’s scale and zero point", single)
 
 
 def _multiplied(p: Parameters) -> Iterator[Known]:
@@ -198,9 +192,7 @@ def _multiplied(p: Parameters) -> Iterator[Known]:
     yield written(
         "float64, in a’s scale and zero point", "rint((q − z)·c) + z", lambda q: _codes((q - z) * float(c), p)
     )
-    yield written(
-        "dequantize, multiply, quantize_per_tensor", "float32, in the result’s scale and zero point", single
-    )
+    yield written("dequantize, multiply, quantize_per_tensor", "float32, in the result’s scale and zero point", single)
 
 
 def _average(p: Parameters) -> Iterator[Known]:

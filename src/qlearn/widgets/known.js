@@ -124,7 +124,7 @@ const ofScalarProducts = ({ s, c }) => (c === 0 || (fround(Math.abs(c) * s) >= 2
 const ofLayers = ({ sx, sw, s, bias }) => ratioBelow("sx · sw", sx * sw, 2 ** -100, 2 ** 100) ?? ratioBelow("sx · sw / s", (sx * sw) / s, 2 ** -100, 2 ** 20)
   ?? (Math.abs(bias / s) < 2 ** 100 && Math.abs(bias / (sx * sw)) < 2 ** 100 ? null : `bias must be less than 2^100 steps of s, and of sx · sw, got ${bias}`);
 // The largest real number of a result, in its steps.
-const ofActivations = (factor) => (p) => (p.s > 2 ** 60 ? `s must be at most 2^60, got ${p.s}` : (({ so, most }) => (most / so < 2 ** 28 ? null : `so must be more than 2^-28 of the largest number, ${most}, got ${so}`))({ so: p.so ?? 1, most: factor(p) }));
+const ofActivations = (factor) => (p) => (p.s > 2 ** 60 ? `s must be at most 2^60, got ${p.s}` : (({ so, most }) => (most / so < 2 ** 28 ? null : `so must be more than 2^-28 of the largest real number, got ${so}`))({ so: p.so ?? 1, most: factor(p) }));
 const ofClamps = ({ min, max }) => (min <= max ? null : `min must not be larger than max, got ${min} and ${max}`);
 const TOGETHER = {
   avg_pool: ({ s }) => (s >= 2 ** -100 && s <= 2 ** 100 ? null : `s must be from 2^-100 to 2^100, got ${s}`),

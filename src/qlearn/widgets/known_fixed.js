@@ -15,8 +15,8 @@ export function multiplierOf(real, round = rint) {
   return q === 2 ** 31 ? [2 ** 30, e + 1] : [q, e];
 }
 
-// Which multipliers the fixed points of an accumulator of 32 bits are written for.
-export const fits = (real) => real >= 2 ** -30 && real < 1;
+// Which multipliers the fixed points are written for: below 1 for an accumulator of 32 bits.
+export const fits = (real, most = 1) => real >= 2 ** -30 && real < most;
 
 // floor((a · q + nudge) / 2^31), for an integer a below 2^37 and q below 2^31.
 export function high(q, nudge) {

@@ -116,7 +116,7 @@ const KERNELS = [
   ["fbgemm", "fbgemm", (fixed) => [...IN_FLOAT64, ...TWO_STEPS, ...BIAS, ...ROUNDED_OTHERWISE, ...fixed, NO_CLAMP]],
   ["qnnpack", "qnnpack", () => [...IN_FLOAT64, ...TWO_STEPS, ["bias", "kept real", { bias: "real" }], ...ROUNDED_OTHERWISE, NO_CLAMP]],
   ["onednn_vnni", "onednn, AVX-512", (fixed, conv) => [...IN_FLOAT64, ...LAST, ...TWO_STEPS, ...BIAS, ...ROUNDED_OTHERWISE, ...(conv ? [] : fixed), PLAIN, NO_CLAMP]],
-  ["onednn_avx2", "onednn, AVX2", () => [...IN_FLOAT64, ...LAST, ...TWO_STEPS, ...BIAS, ...ROUNDED_OTHERWISE, PLAIN, NO_CLAMP]],
+  ["onednn_avx2", "onednn, AVX2", () => [...TWO_STEPS, ...BIAS, ...ROUNDED_OTHERWISE, PLAIN, NO_CLAMP]],
 ];
 
 export function ofRequantize(p, conv) {

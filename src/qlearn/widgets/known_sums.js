@@ -172,7 +172,7 @@ export function ofProduct(p, relu) {
     const how = { first: order === "other", rounding, double: isDouble || Boolean(fixed), wrap, least: atZero ? range[0] : least(relu, p) };
     return { constants: [constant("m", "multiplier", fixed ? "float64" : type, fixed ? wide : factor)], first: integers(p), join: product, then: [v, ...finish(z, range, how)] };
   };
-  const ways = [["float64", "", { double: true }], ...ONE_STEP, ...(fits(wide) ? FIXED_POINT : []), ...(relu && z !== 0 ? [["ReLU at code 0", "", { relu: true }]] : [])];
+  const ways = [["float64", "", { double: true }], ...ONE_STEP, ...(fits(wide, 2 ** 14) ? FIXED_POINT : []), ...(relu && z !== 0 ? [["ReLU at code 0", "", { relu: true }]] : [])];
   found.push(...ways.map((way) => mistaken(way, "", chain)));
   return [...found, ...writtenProducts(p, relu)];
 }
