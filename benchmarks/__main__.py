@@ -133,7 +133,13 @@ def one_thread() -> None:
     torch.set_num_threads(threads)
 
 
-PARTS = {"elements": elements, "layers": the_layers, "networks": the_networks, "one_thread": one_thread, "finder": finder.run}
+PARTS = {
+    "elements": elements,
+    "layers": the_layers,
+    "networks": the_networks,
+    "one_thread": one_thread,
+    "finder": finder.run,
+}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Find my wrong integer in Chromium: how long a redraw takes after each keystroke and each step of a drag, and a million rows."""
+"""Find my wrong integer in Chromium: how long a redraw takes after a keystroke or a step of a drag; a million rows."""
 
 import json
 import shutil
@@ -44,18 +44,25 @@ COUNT = """() => {
 DRAG = """async (share) => {
     const slider = document.querySelector(".ql-find-step input");
     const [low, high] = [Number(slider.min), Number(slider.max)];
-    return timed(() => { slider.value = low + Math.round(share * (high - low)); slider.dispatchEvent(new Event("input", { bubbles: true })); });
+    return timed(() => {
+        slider.value = low + Math.round(share * (high - low));
+        slider.dispatchEvent(new Event("input", { bubbles: true }));
+    });
 }"""
 TYPE = """async (share) => {
     const field = document.querySelector(".ql-find-yours input");
-    return timed(() => { field.value = String(Math.round(255 * share)); field.dispatchEvent(new Event("input", { bubbles: true })); });
+    return timed(() => {
+        field.value = String(Math.round(255 * share));
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+    });
 }"""
 PASTE = """async (text) => {
     const clipboardData = new DataTransfer();
     clipboardData.setData("text/plain", text);
     const since = performance.now();
     let [last, longest] = [since, 0];
-    document.querySelector("textarea").dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+    const event = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
+    document.querySelector("textarea").dispatchEvent(event);
     while (document.querySelector(".ql-find-verdict").hidden) {
         await new Promise((go) => { requestAnimationFrame(go); });
         longest = Math.max(longest, performance.now() - last);
@@ -81,7 +88,7 @@ def pages() -> Iterator[Any]:
             path = Path(folder) / "finder.html"
             path.write_text(
                 f"<!doctype html><meta charset='utf-8'><body><script type='{kind}-state+json'>{embedded}</script>"
-                f"<script type='{kind}-view+json'>{{\"model_id\": \"a\"}}</script><script>{HOST.read_text()}</script>",
+                f'<script type=\'{kind}-view+json\'>{{"model_id": "a"}}</script><script>{HOST.read_text()}</script>',
                 encoding="utf-8",
             )
             page = browser.new_page(viewport={"width": width, "height": 900})
@@ -95,7 +102,7 @@ def pages() -> Iterator[Any]:
 
 
 def redraw(page: Any, event: str) -> tuple[float, float]:
-    """Median and 95th percentile over the steps, in ms; of each step the fastest of a few, since others use the machine too."""
+    """Median and 95th percentile over the steps, ms; of each the fastest of a few, since others use the machine too."""
     times = [min(page.evaluate(event, i / STEPS) for _ in range(AGAIN)) for i in range(STEPS)]
     return statistics.median(times), statistics.quantiles(times, n=20)[-1]
 

@@ -34,7 +34,9 @@ def module(*names: str) -> str:
     The files are modules themselves (so that tests import them as they are); ``import`` lines between them and the
     ``export`` in front of a declaration go. What a file does not export stays its own, but for the last one's.
     """
-    *shared, last = (re.sub(r'^import \{[^}]*\} from "\./[^"]+";\n', "", read(name), flags=re.MULTILINE) for name in names)
+    *shared, last = (
+        re.sub(r'^import \{[^}]*\} from "\./[^"]+";\n', "", read(name), flags=re.MULTILINE) for name in names
+    )
     return "\n".join(re.sub(EXPORT, r"\1", text, flags=re.MULTILINE) for text in (*map(_scope, shared), last))
 
 

@@ -14,9 +14,9 @@ from qlearn.widgets.finder_torch import numbers
 class Finder(Widget):
     """Put in an operator's numbers and the one that you got; see whose arithmetic gives it, and where the two part.
 
-    ``operator`` is one of ``qlearn.runtimes.known.OPERATORS``. ``values`` has its parameters and inputs by their names; for
-    those that it lacks the page has examples. ``yours`` is the number that you got, None if you have none. With ``many``
-    the page takes columns of numbers in place of one; with ``bits`` it shows the bits of each number on the way.
+    ``operator`` is one of ``qlearn.runtimes.known.OPERATORS``. ``values`` has its parameters and inputs by their names;
+    for those that it lacks the page has examples. ``yours`` is the number that you got, None if you have none. With
+    ``many`` the page takes columns of numbers in place of one; with ``bits`` it shows each number's bits.
     """
 
     _esm = module(*with_imports("finder.js"))

@@ -1,4 +1,4 @@
-"""The running PyTorch's numbers for one question of the finder: by each engine that it has, in a vector body and in a tail."""
+"""The running PyTorch's numbers for one question of the finder: by each engine, in a vector body and in a tail."""
 
 from __future__ import annotations
 
@@ -152,16 +152,16 @@ def _layer(conv: bool, torch: Any, v: dict[str, Any]) -> Said:
 def _average(torch: Any, v: dict[str, Any]) -> Said:
     kind = torch.uint8 if v["dtype"] == "quint8" else torch.int8
     codes = torch.tensor(v["window"], dtype=kind).reshape(1, 1, v["kh"], v["kw"]).repeat(1, BODY, 1, 1)
-    images = {"contiguous": codes, "channels_last": codes.contiguous(memory_format=torch.channels_last)}
-    pool = torch.nn.functional
+    images: dict[str, Any] = {"contiguous": codes, "channels_last": codes.contiguous(memory_format=torch.channels_last)}
+    kernel = (v["kh"], v["kw"])
     found: Said = []
     for engine in _engines(torch, "fbgemm", "qnnpack"):
         with _engine(torch, engine):
             for layout, image in images.items():
-                x = torch._make_per_tensor_quantized_tensor(image, v["s"], v["z"])
-                where = f"{layout}, {engine}"
-                found.append((f"avg_pool2d, {where}", _one(lambda x=x: pool.avg_pool2d(x, (v["kh"], v["kw"])))))
-                found.append((f"adaptive_avg_pool2d, {where}", _one(lambda x=x: pool.adaptive_avg_pool2d(x, 1))))
+                x, where = torch._make_per_tensor_quantized_tensor(image, v["s"], v["z"]), f"{layout}, {engine}"
+                averaged = partial(torch.nn.functional.avg_pool2d, x, kernel)
+                adapted = partial(torch.nn.functional.adaptive_avg_pool2d, x, 1)
+                found += [(f"avg_pool2d, {where}", _one(averaged)), (f"adaptive_avg_pool2d, {where}", _one(adapted))]
     return found
 
 
