@@ -25,11 +25,7 @@ const read = async (files) => {
         return { why: error.message };
     }
 };
-const answers = {};
-for (const [i, files] of JSON.parse((await import("node:fs")).readFileSync(0)).entries()) answers[i] = await read(files);
-process.stdout.write(JSON.stringify(Object.values(answers)));
-process.exit(0);
-const answer = () => null;"""
+const answer = (cases) => Promise.all(cases.map(read));"""
 
 
 def columns(tmp_path, *cases):
