@@ -6,9 +6,9 @@ except ImportError:
     raise ImportError("qlearn.widgets needs anywidget: pip install 'qlearn[widgets]'") from None
 
 from qlearn.widgets.affine import Grid
-from qlearn.widgets.calculator import Calculator
 from qlearn.widgets.conv import SlidingWindow
 from qlearn.widgets.elementwise import AdditionTable
+from qlearn.widgets.finder import Finder
 from qlearn.widgets.linear import Staircase
 from qlearn.widgets.machine import TwoPaths
 from qlearn.widgets.network import Domino
@@ -19,8 +19,8 @@ from qlearn.widgets.weave import Weave
 
 __all__ = [
     "AdditionTable",
-    "Calculator",
     "Domino",
+    "Finder",
     "Grid",
     "Product",
     "Range",
