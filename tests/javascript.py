@@ -25,7 +25,7 @@ def node() -> str:
 
 
 def run(source: str, question: Any, folder: Path) -> Any:
-    """A module's ``answer`` to a question, or the promise of one, both as JSON; it imports the widgets' files from "./"."""
+    """A module's ``answer`` to a question, or the promise of one, as JSON; it imports the widgets' files from "./"."""
     where = folder / "asked.mjs"
     text = source.replace('from "./', f'from "{WIDGETS.as_uri()}/')
     where.write_text(f"{text}\n{ANSWERED}\n", encoding="utf-8")

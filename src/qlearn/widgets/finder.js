@@ -167,8 +167,10 @@ function render({ model, el }) {
       [numpy, c].forEach((text, i) => { code[i][1].textContent = text; });
     }
   }
-  // What to lay beside PyTorch's: whatever gives yours, or else differs from it.
+  // What to lay beside PyTorch's: whatever gives yours, in all rows if there are many; or else differs from it.
   function explanation(others, yours) {
+    const all = others.find(({ differ }) => differ === 0);
+    if (all) return all;
     const theirs = pytorchs()?.code;
     const giving = others.filter((lane) => yours !== null && lane.code !== null && same(lane.code, yours));
     return giving.find(({ kind }) => kind === "runtime") ?? giving[0] ?? others.find((lane) => lane.code !== null && !same(lane.code, theirs)) ?? others[0];

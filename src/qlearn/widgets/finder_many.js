@@ -75,19 +75,18 @@ export function manyBox({ source, asked, compared, row, yoursLabel = "yours" }) 
     reading = name;
     table = null;
     compared(null);
-    say(`Reading ${name} …`);
+    say("Reading …");
     post({ kind: "read", files }, files.map(({ bytes }) => bytes.buffer));
   }
   const readText = (typed) => {
     if (typed.trim() === "") { forget(); say(""); return; }
-    read("the pasted text", [{ name: "The text", bytes: new TextEncoder().encode(typed) }]);
+    read("The pasted text", [{ name: "The text", bytes: new TextEncoder().encode(typed) }]);
   };
   async function readFiles(files) {
     if (files.length === 0) return;
     text.value = "";
-    const name = files.map((file) => file.name).join(", ");
-    say(`Reading ${name} …`);
-    read(name, await Promise.all(files.map(async (file) => ({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) }))));
+    say("Reading …");
+    read(files.map(({ name }) => name).join(", "), await Promise.all(files.map(async (file) => ({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) }))));
   }
 
   function hear(said) {
@@ -114,7 +113,7 @@ export function manyBox({ source, asked, compared, row, yoursLabel = "yours" }) 
       compared(said, places.yours !== null);
     }
   }
-  const statusOf = () => (table ? `${table.name[0].toUpperCase()}${table.name.slice(1)}: ${many(table.rows, "row")}, ${many(table.first.length, "column")}.` : "");
+  const statusOf = () => (table ? `${table.name}: ${many(table.rows, "row")}, ${many(table.first.length, "column")}.` : "");
 
   // Which column is what, told by their names or their order; the reader may choose otherwise.
   function place() {
