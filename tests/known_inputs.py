@@ -88,7 +88,7 @@ def _layer(rng, dtype, kind, zero):
         if kind == 0
         else rng.normal(0, 30 * s)
         if kind == 1
-        else rng.choice([0, 1e4 * s, -1e12 * sx * sw, 2.0**31 * sx * sw])
+        else rng.choice([0, 1e4 * min(s, sx * sw * 2.0**60), -1e12 * sx * sw, 2.0**31 * sx * sw])
     )
     return {
         "sx": sx,

@@ -85,6 +85,11 @@ def test_what_is_refused_is_named():
         arm_compute.add(q, q, (1.6, 0), (0.1, 0), (0.1, 0))
 
 
+def test_a_bias_beyond_the_compute_librarys_integers_is_refused():
+    with pytest.raises(ValueError, match=r"bias must be less than 2\*\*30 steps of x_scale \* w_scale, got 1e\+30"):
+        arm_compute.linear(np.zeros(3, np.int32), 1e30, 0.1, 0.1, 0.1, 0, relu=False)
+
+
 def test_onnx_runtime_swaps_a_single_first_operand(rng):
     """Then the other product is rounded first."""
     a, b = rng.integers(0, 256, (2, 5000)).astype(np.uint8)

@@ -246,7 +246,7 @@ def test_from_a_file_of_100_000_pairs_to_the_mistake(opened, rng, width, kind, t
     words = page.locator(".ql-finder").inner_text()
     assert f"mine.{kind}: 100,000 rows, 3 columns." in words
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.get_by_label("beside").input_value() == "float64-ties-away-from-zero"
+    assert page.get_by_label("beside", exact=True).input_value() == "float64-ties-away-from-zero"
     place = page.locator(".ql-find-place")
     before = place.inner_text()
     page.get_by_role("button", name="next ›").click()

@@ -163,7 +163,7 @@ def _requantized(conv: bool, p: Parameters) -> Iterator[Known]:
     first = how[0] if conv else "float64, ties away"
     for kernel, words in (("reference", first), ("optimized", how[1]), ("XNNPACK", "float32")):
         yield runtime(f"LiteRT, {kernel}", less(p, f"{rounded}; {words}"), partial(of_litert, kernel.lower()))
-    if not conv and not p["per_channel"]:
+    if not conv and not p["per_channel"] and abs(p["bias"] / product) < arm_compute.MOST:
         yield runtime(ARM, ON_ARM, of_arm)
 
 
