@@ -277,3 +277,26 @@ def test_two_computations_part_where_they_never_meet_again(tmp_path):
     assert run(PARTED, {"p": p, "q": [5, 9], "pairs": pairs[4:5]}, tmp_path) == [["x₁", "x₁"]]
     p |= {"z1": 0}
     assert run(PARTED, {"p": p, "q": [5, 9], "pairs": pairs[4:5]}, tmp_path) == [["x₂", "x₂"]]
+
+
+SUMMED = """
+import { accumulator } from "./known_layers.js";
+const ways = ["", "fbgemm", "onednn"];
+const sums = ({ x, w, zx, zw }) => ways.map((pairs) => accumulator(x, w, { zx, zw, pairs }));
+const answer = (asked) => asked.map(sums);
+"""
+
+
+def test_accumulators_are_the_same_with_and_without_saturation(rng, tmp_path):
+    """Of even and odd lengths, and of those that oneDNN's linear layer for AVX2 cuts in halves, even and odd ones."""
+    rows = []
+    for features in (1, 2, 3, 9, 64, 255, 256, 257, 258, 259, 260, 513, 514, 765, 766, 767, 768, 1001):
+        x, w = rng.integers(0, 256, features), rng.integers(-128, 128, features)
+        rows.append({"x": x.tolist(), "w": w.tolist(), "zx": int(rng.integers(256)), "zw": int(rng.integers(-5, 6))})
+    saturated = 0
+    for row, theirs in zip(rows, run(SUMMED, rows, tmp_path), strict=True):
+        x, w = np.array([row["x"]], np.uint8), np.array([row["w"]], np.int8)
+        ours = [int(known.accumulators(x, w, row["zx"], row["zw"], pairs=p)[0, 0]) for p in ("", "fbgemm", "onednn")]
+        assert theirs == ours, len(row["x"])
+        saturated += len(set(ours)) == 3
+    assert saturated > 3
