@@ -80,6 +80,7 @@ TWINS = {
     "add_relu": (
         *SUM,
         {"float64, truncated", "float64, floor"},
+        {"float64, ties away from zero", "float64, ties up"},
         *({f"half away from zero ({path})", f"half up ({path})"} for path in ("tail", "vector body")),
         *({f"truncation ({path})", f"floor ({path})"} for path in ("tail", "vector body")),
     ),
