@@ -1,4 +1,4 @@
-"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks] [one_thread] [finder]
+"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks] [integers] [one_thread] [finder]
 
 Each row times the same work in qlearn and in others, in turn, and prints ratios of medians: 2.0 means that qlearn takes
 twice the other's time. Single times are of this machine at this moment; the ratios are what to compare.
@@ -15,7 +15,7 @@ import threadpoolctl
 import torch
 
 import qlearn
-from benchmarks import finder, layers, networks
+from benchmarks import finder, integers, layers, networks
 from benchmarks.timing import Clock, Work, fastest, import_seconds, medians, peak_bytes, race
 from qlearn import observers
 
@@ -114,6 +114,16 @@ def the_networks() -> None:
         row(f"{name}, fastest", best_float(fastest(times)))
 
 
+def the_integers() -> None:
+    """Every channel of a network in integers."""
+    print(f"\n{'forms of all channels':<32}{'line':>8}{'late':>8}{'cut':>6}{'found':>10}{'proved':>10}{'points':>14}")
+    for name in networks.NETWORKS:
+        for engine in layers.ENGINES:
+            forms, points, found, proved = integers.steps_of(name, engine)
+            shares = f"{forms['line']:>8,}{forms['late']:>8,}{forms['thresholds']:>6,}"
+            print(f"{name + ', ' + engine:<32}{shares}{found:>8.1f} s{proved:>8.1f} s{points:>14,}")
+
+
 def one_thread() -> None:
     """The CPU's time on one thread each, which does not depend on what else the machine does."""
     heading("one thread, fastest calls, CPU time", ["float32", *layers.ENGINES])
@@ -137,6 +147,7 @@ PARTS = {
     "elements": elements,
     "layers": the_layers,
     "networks": the_networks,
+    "integers": the_integers,
     "one_thread": one_thread,
     "finder": finder.run,
 }

@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -228,13 +228,11 @@ def compare_operators(names: list[str]) -> dict[str, Any]:
     return found
 
 
-def random_chains(seed: int, many: int) -> list[tuple[str, int, int, list[str]]]:
-    """Random chains of convolutions and layers, each perhaps joined with its input: in words, then as above."""
+def drawn_chains(seed: int, many: int) -> Iterator[tuple[str, Any, Any]]:
+    """Random chains of convolutions and layers, each perhaps joined with its input: in words, the model, x."""
     import torch
     from torch import nn
     from torch.ao import quantization as tq
-
-    from qlearn import Network
 
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -265,7 +263,6 @@ def random_chains(seed: int, many: int) -> list[tuple[str, int, int, list[str]]]
                 return self.joined.cat([x, y], 1)
             return getattr(self.joined, self.join)(x, y) if self.join else y
 
-    found = []
     for _ in range(many):
         channels = int(rng.integers(1, 10))
         parts: list[Any] = [tq.QuantStub()]
@@ -276,7 +273,15 @@ def random_chains(seed: int, many: int) -> list[tuple[str, int, int, list[str]]]
         if rng.random() < 0.4:
             x = x.contiguous(memory_format=torch.channels_last)
         words = f"{[(type(part.layer).__name__, part.join) for part in parts[1:]]}, {tuple(x.shape)}, {x.stride()}"
-        model = convert(nn.Sequential(*parts, tq.DeQuantStub()), x)
+        yield words, convert(nn.Sequential(*parts, tq.DeQuantStub()), x), x
+
+
+def random_chains(seed: int, many: int) -> list[tuple[str, int, int, list[str]]]:
+    """Of each drawn chain: in words, then as above."""
+    from qlearn import Network
+
+    found = []
+    for words, model, x in drawn_chains(seed, many):
         comparison = Network.from_torch(model).compare(model, x.numpy())
         notes = [row.note for row in comparison.rows if row.note]
         found.append((words, comparison.compared, comparison.differing, notes))

@@ -5,6 +5,7 @@ import doctest
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import qlearn
 from book import ROOT
 from qlearn import recordings
 from qlearn.codes.rounding import fma, reciprocal
+from qlearn.integers import Line, LineLate, Thresholds, step_of
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler, cc")
 DRIVERS = {
@@ -223,3 +225,41 @@ def test_the_library_page_shows_what_its_example_returns() -> None:
     assert len(example.examples) >= 4
     results = doctest.DocTestRunner(verbose=False).run(example)
     assert results.failed == 0 and qlearn.add
+
+
+@needs_cc
+def test_a_line_with_late_codes_in_c(tmp_path: Path) -> None:
+    """Chapter 9's C gives the right code at each threshold and around it, of lines and of late codes, with ReLU."""
+    source = blocks("integers", "c")[0] + (
+        "void each(int n, const int32_t *a, const Channel *c, int least, uint8_t *q) "
+        "{ for (int i = 0; i < n; i++) q[i] = requantize(a[i], c, least); }\n"
+    )
+    c = compiled(tmp_path, source, "-std=c99", "-ffreestanding")
+    kept = recordings.load("integers")
+    kinds = set()
+    for lane in ("fbgemm", "onednn", "qnnpack"):
+        for first, layer in zip(kept[f"avx2/{lane}"], kept["avx2/layers"], strict=True):
+            low, high = (int(end) for end in layer[5:])
+            for least in (0, int(layer[4])):
+                form = step_of(partial(np_codes, first, least), low, high, (least, 255))
+                kinds.add(type(form))
+                if isinstance(form, Thresholds):
+                    continue
+                channel = Channel(form.M, form.B, form.S)
+                for code in getattr(form, "late", ()):
+                    channel.late[code >> 3] |= 1 << (code & 7)
+                acc = np.unique(np.clip([first, first - 1, first + 1], low, high)).astype(np.int32)
+                found = np.empty(acc.size, np.uint8)
+                c.each(acc.size, pointer(acc), ctypes.byref(channel), least, pointer(found))
+                np.testing.assert_array_equal(found, np_codes(first, least, acc))
+    assert kinds == {Line, LineLate, Thresholds}
+
+
+def np_codes(first: Any, least: int, acc: Any) -> Any:
+    return np.maximum(codes_of(first, acc), least)
+
+
+class Channel(ctypes.Structure):
+    """A line with late codes, as Chapter 9's C takes it."""
+
+    _fields_ = (("M", ctypes.c_int32), ("B", ctypes.c_int64), ("S", ctypes.c_uint8), ("late", ctypes.c_uint8 * 32))

@@ -99,7 +99,7 @@ def _linear(
         if machine.engine == "onednn" and not machine.avx512:
             seen, w = even_halves(seen, 2), even_halves(w, 1)
         acc = to_int32(acc) - saturation_loss(seen, w)
-    parameters = real_bias, x.q_scale(), _scales(machine, weight), scale, zero_point
+    parameters = real_bias, x.q_scale(), scales_of(machine, weight), scale, zero_point
     out = requantize.together(requantize_of(machine, weight, codes.shape[1]), *parameters, relu=relu)(acc)
     return QTensor.of_new(out.reshape(*rows, weight.shape[0]), scale, zero_point, "quint8")
 
@@ -134,7 +134,8 @@ def requantize_of(machine: Machine, weight: QTensor, rows: int) -> Callable[...,
     return requantize.qnnpack if machine.engine == "qnnpack" else requantize.fbgemm
 
 
-def _scales(machine: Machine, weight: QTensor) -> npt.NDArray[np.floating[Any]]:
+def scales_of(machine: Machine, weight: QTensor) -> npt.NDArray[np.floating[Any]]:
+    """The weight's scales as a linear layer's last steps take them."""
     scales = w_scales(weight)
     inverted = machine.engine == "onednn" and not machine.has(ONEDNN_SCALES_IN_ONE)
     return requantize.onednn_linear_scale(scales) if inverted else scales

@@ -9,6 +9,7 @@ from qlearn.widgets.affine import Grid
 from qlearn.widgets.conv import SlidingWindow
 from qlearn.widgets.elementwise import AdditionTable
 from qlearn.widgets.finder import Finder
+from qlearn.widgets.integers import PixelLine
 from qlearn.widgets.linear import Staircase
 from qlearn.widgets.machine import TwoPaths
 from qlearn.widgets.network import Domino
@@ -22,6 +23,7 @@ __all__ = [
     "Domino",
     "Finder",
     "Grid",
+    "PixelLine",
     "Product",
     "Range",
     "SlidingWindow",

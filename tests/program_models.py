@@ -1,0 +1,152 @@
+"""Networks that the tests of programs look at, made and compared in PyTorch's processes (oracle.ask)."""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import network_models
+from integers import compared
+
+BOOK = str(Path(__file__).parents[1] / "book")
+WEIGHTS = Path(__file__).parent / "integers" / "pnet.npz"
+COUNTS = ("codes", "network", "PyTorch", "C", "points")
+
+
+def counts(model: Any, x: Any, in_c: bool = True) -> dict[str, int]:
+    """Of a model and an x (n, ...): codes of layers, how many differ, points that prove them."""
+    found = compared(model, np.asarray(x), ("-O1",) if in_c and shutil.which("cc") else None)
+    return {key: found[key] for key in COUNTS}
+
+
+def whole(name: str, how: str, size: int, seed: int) -> dict[str, int]:
+    """A small ResNet or MobileNetV2."""
+    return counts(*network_models.converted(name, how, size, seed))
+
+
+def saved(name: str, size: int, seed: int = 1) -> tuple[bytes, Any]:
+    """The bytes of a small network, and two images."""
+    from qlearn import Network
+
+    model, images = network_models.converted(name, "quantize", size, seed)
+    file = io.BytesIO()
+    Network.from_torch(model).save(file)  # type: ignore[arg-type]
+    return file.getvalue(), images
+
+
+def operators(in_c: bool) -> dict[str, Any]:
+    """By operator of ``network_models.operators``: counts, or why there are no integers."""
+    import torch
+
+    torch.manual_seed(1)
+    x = torch.randn(2, 3, 11, 10)
+    found: dict[str, Any] = {}
+    for name, make in network_models.operators().items():
+        try:
+            model = network_models.convert(make(), x)
+            model(x)
+            found[name] = counts(model, x, in_c)
+        except RuntimeError as error:
+            if not isinstance(error, NotImplementedError):
+                continue  # PyTorch's own refusal
+            found[name] = str(error)
+    return found
+
+
+def chains(seed: int, many: int) -> list[tuple[str, Any]]:
+    """Of drawn chains: in words, and counts or a refusal."""
+    found: list[tuple[str, Any]] = []
+    for words, model, x in network_models.drawn_chains(seed, many):
+        try:
+            found.append((words, counts(model, x.contiguous())))
+        except NotImplementedError as error:
+            found.append((words, str(error)))
+    return found
+
+
+def pnet() -> Any:
+    """The face detector P-Net, with the weights that facenet-pytorch ships, in floating point."""
+    import torch
+    from torch import nn
+    from torch.ao import quantization as tq
+
+    class PNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.quant, self.dequant = tq.QuantStub(), tq.DeQuantStub()
+            self.conv1, self.prelu1 = nn.Conv2d(3, 10, 3), nn.PReLU(10)
+            self.pool1 = nn.MaxPool2d(2, 2, ceil_mode=True)
+            self.conv2, self.prelu2 = nn.Conv2d(10, 16, 3), nn.PReLU(16)
+            self.conv3, self.prelu3 = nn.Conv2d(16, 32, 3), nn.PReLU(32)
+            self.conv4_1, self.conv4_2 = nn.Conv2d(32, 2, 1), nn.Conv2d(32, 4, 1)
+
+        def forward(self, x: Any) -> Any:
+            x = self.pool1(self.prelu1(self.conv1(self.quant(x))))
+            x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
+            return self.dequant(self.conv4_1(x)), self.dequant(self.conv4_2(x))
+
+    model = PNet()
+    with np.load(WEIGHTS) as arrays:
+        model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+    slopes = tq.MinMaxObserver.with_args(dtype=torch.quint8)
+    for layer in (model.prelu1, model.prelu2, model.prelu3):
+        layer.qconfig = tq.QConfig(activation=tq.HistogramObserver, weight=slopes)
+    return model
+
+
+def faces() -> dict[str, int]:
+    """P-Net, quantized with weights per tensor."""
+    from torch.ao import quantization as tq
+
+    sys.path.insert(0, BOOK)
+    import models
+
+    images = models.images(2, 60, 3)
+    return counts(network_models.convert(pnet(), images, tq.default_qconfig), images)
+
+
+def trained(seed: int) -> tuple[dict[str, int], float]:
+    """A network that learns to tell discs from boxes on pictures that it is drawn; counts, and what share it knows."""
+    import torch
+    from torch import nn
+    from torch.ao import quantization as tq
+    from torch.nn import functional as F
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.quant, self.dequant, self.skip = tq.QuantStub(), tq.DeQuantStub(), tq.FloatFunctional()
+            self.conv1, self.conv2 = nn.Conv2d(1, 12, 3, 2, 1), nn.Conv2d(12, 12, 3, 1, 1)
+            self.conv3, self.relu, self.fc = nn.Conv2d(12, 24, 3, 2, 1), nn.ReLU(), nn.Linear(24, 2)
+            self.pool = nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, x: Any) -> Any:
+            x = self.relu(self.conv1(self.quant(x)))
+            x = self.skip.add_relu(self.conv2(x), x)
+            return self.dequant(self.fc(torch.flatten(self.pool(self.relu(self.conv3(x))), 1)))
+
+    def drawn(n: int) -> tuple[Any, Any]:
+        y, x = np.mgrid[0:20, 0:20]
+        label, radius = rng.integers(0, 2, n), rng.uniform(4, 7, n)[:, None, None]
+        cx, cy = rng.uniform(7, 13, (2, n, 1, 1))
+        far = np.where(label[:, None, None] == 1, np.hypot(x - cx, y - cy), np.maximum(abs(x - cx), abs(y - cy)))
+        pictures = (far < radius) + 0.2 * rng.normal(size=(n, 20, 20))
+        return torch.from_numpy(pictures[:, None].astype(np.float32)), torch.from_numpy(label)
+
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(120):
+        pictures, label = drawn(64)
+        optimizer.zero_grad()
+        F.cross_entropy(model(pictures), label).backward()
+        optimizer.step()
+    pictures, label = drawn(200)
+    quantized = network_models.convert(model, pictures)
+    with torch.no_grad():
+        share = float((quantized(pictures).argmax(1) == label).float().mean())
+    return counts(quantized, pictures[:3]), share
