@@ -118,7 +118,8 @@ def trained(seed: int) -> tuple[dict[str, int], float]:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.quant, self.dequant, self.skip = tq.QuantStub(), tq.DeQuantStub(), tq.FloatFunctional()
+            self.quant, self.dequant = tq.QuantStub(), tq.DeQuantStub()
+            self.skip = torch.ao.nn.quantized.FloatFunctional()
             self.conv1, self.conv2 = nn.Conv2d(1, 12, 3, 2, 1), nn.Conv2d(12, 12, 3, 1, 1)
             self.conv3, self.relu, self.fc = nn.Conv2d(12, 24, 3, 2, 1), nn.ReLU(), nn.Linear(24, 2)
             self.pool = nn.AdaptiveAvgPool2d(1)
