@@ -119,7 +119,7 @@ def _fitted(
         out.found[channels], out.M[channels], out.S[channels] = True, M, S
         out.B[channels] = B - M * low[channels] + (first[channels] << S)
 
-    if together == 1:
+    if together == 1 or not len(k):
         out.found[flat], out.B[flat] = True, first[flat]
     todo = np.flatnonzero(~out.found)
     if not todo.size:
