@@ -92,19 +92,21 @@ def test_other_steps(name: str) -> None:
 
 
 def test_thresholds() -> None:
-    """A bias so large that float32 has few numbers there: no line will do."""
-    weight = QTensor([[127, -90], [3, 100]], 0.004, 0, "qint8")
-    bias = np.array([123457.0, -3.0], np.float32)
-    parameters = {"weight": weight, "bias": bias, "scale": 0.0071, "zero_point": 3}
-    for scale in (0.03, 1.7):
-        net = Network(
-            [
-                Step("quant", "quantize", ("x",), {"scale": scale, "zero_point": 128, "dtype": "quint8"}),
-                Step("fc", "linear", ("quant",), parameters | {"scale": 40.0 * scale}),
-            ],
-            machine=Machine("onednn", "AVX2", 1),
-        )
-        same(Program.of(net, (16, 2)))
+    """Biases so large that float32 has few numbers there: no line will do."""
+    rng = np.random.default_rng(2)
+    weight = QTensor(rng.integers(-128, 128, (12, 300)), 0.004, 0, "qint8")
+    bias = rng.uniform(2500, 3900, 12).astype(np.float32)
+    parameters = {"weight": weight, "bias": bias, "scale": 17.3, "zero_point": 3}
+    net = Network(
+        [
+            Step("quant", "quantize", ("x",), {"scale": 0.03, "zero_point": 128, "dtype": "quint8"}),
+            Step("fc", "linear", ("quant",), parameters),
+        ],
+        machine=Machine("onednn", "AVX2", 1),
+    )
+    program = Program.of(net, (64, 300))
+    assert program.report().forms["thresholds"]
+    same(program)
 
 
 def test_vectors_are_checked(folder: Path) -> None:
@@ -130,6 +132,17 @@ def test_nothing_undefined_and_no_floating_point(folder: Path, level: str) -> No
     assert "network_run" in code and not re.search(registers, code)
     run(folder, "gcc", "-O3", "-c", "network.c", "-o", "vectors.o")  # it would take them
     assert re.search(registers, run(folder, "objdump", "-d", "vectors.o"))
+
+
+def test_nothing_undefined_is_done(folder: Path, tmp_path: Path) -> None:
+    """By the compiler's own watch over overflows, shifts and the ends of arrays."""
+    need("gcc")
+    watched = ("-O1", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
+    (tmp_path / "a.c").write_text("int main(void) { return 0; }")
+    if subprocess.run(["gcc", *watched, "a.c"], cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("gcc's sanitizers are not here")
+    run(folder, "gcc", "-std=c99", *watched, "network.c", "network_test.c", "-o", str(tmp_path / "watched"))
+    assert run(folder, str(tmp_path / "watched")) == "2 inputs, 10 codes, 0 differ\n"
 
 
 def test_sources_have_no_float(folder: Path) -> None:
