@@ -1,4 +1,4 @@
-"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks] [integers] [one_thread]
+"""Speed, side by side in one run: python -m benchmarks [elements] [layers] [networks] [integers] [one_thread] [finder]
 
 Each row times the same work in qlearn and in others, in turn, and prints ratios of medians: 2.0 means that qlearn takes
 twice the other's time. Single times are of this machine at this moment; the ratios are what to compare.
@@ -15,7 +15,7 @@ import threadpoolctl
 import torch
 
 import qlearn
-from benchmarks import integers, layers, networks
+from benchmarks import finder, integers, layers, networks
 from benchmarks.timing import Clock, Work, fastest, import_seconds, medians, peak_bytes, race
 from qlearn import observers
 
@@ -149,6 +149,7 @@ PARTS = {
     "networks": the_networks,
     "integers": the_integers,
     "one_thread": one_thread,
+    "finder": finder.run,
 }
 
 

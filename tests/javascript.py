@@ -10,6 +10,12 @@ from typing import Any
 WIDGETS = Path(__file__).parents[1] / "src" / "qlearn" / "widgets"
 
 
+ANSWERED = """
+import { readFileSync } from "node:fs";
+process.stdout.write(JSON.stringify(await answer(JSON.parse(readFileSync(0)))));
+"""
+
+
 @cache
 def node() -> str:
     """The program."""
@@ -19,11 +25,10 @@ def node() -> str:
 
 
 def run(source: str, question: Any, folder: Path) -> Any:
-    """A module's ``answer`` to a question, both as JSON; it imports the widgets' files from "./"."""
+    """A module's ``answer`` to a question, or the promise of one, as JSON; it imports the widgets' files from "./"."""
     where = folder / "asked.mjs"
     text = source.replace('from "./', f'from "{WIDGETS.as_uri()}/')
-    tail = 'import { readFileSync } from "node:fs";\nprocess.stdout.write(JSON.stringify(answer(JSON.parse(readFileSync(0)))));'
-    where.write_text(f"{text}\n{tail}\n", encoding="utf-8")
+    where.write_text(f"{text}\n{ANSWERED}\n", encoding="utf-8")
     done = subprocess.run([node(), str(where)], input=json.dumps(question), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -11,7 +11,7 @@ TABLE = np.arange(256)
 
 def preset(operator: str, rng: np.random.Generator, dtype: str, kind: int) -> dict[str, Any]:
     """Parameters: tie-rich (kind 0), of any size that is allowed (1), or at an edge (2)."""
-    low, high = np.iinfo(INTEGERS[dtype]).min, np.iinfo(INTEGERS[dtype]).max
+    low = np.iinfo(INTEGERS[dtype]).min
 
     def zero() -> int:
         return zero_points(rng, dtype) if kind else int(rng.choice([0, 3, 43, 75, 100, 127, 128, 255])) + int(low)
@@ -88,7 +88,7 @@ def _layer(rng, dtype, kind, zero):
         if kind == 0
         else rng.normal(0, 30 * s)
         if kind == 1
-        else rng.choice([0, 1e4 * s, -1e12 * sx * sw, 2.0**31 * sx * sw])
+        else rng.choice([0, 1e4 * min(s, sx * sw * 2.0**60), -1e12 * sx * sw, 2.0**31 * sx * sw])
     )
     return {
         "sx": sx,

@@ -10,6 +10,8 @@ import numpy as np
 
 import network_models
 from integers import compared
+from qlearn import Machine, Network, QTensor
+from qlearn.network import Step
 
 BOOK = str(Path(__file__).parents[1] / "book")
 WEIGHTS = Path(__file__).parent / "integers" / "pnet.npz"
@@ -29,8 +31,6 @@ def whole(name: str, how: str, size: int, seed: int) -> dict[str, int]:
 
 def saved(name: str, size: int, seed: int = 1) -> tuple[bytes, Any]:
     """The bytes of a small network, and two images."""
-    from qlearn import Network
-
     model, images = network_models.converted(name, "quantize", size, seed)
     file = io.BytesIO()
     Network.from_torch(model).save(file)  # type: ignore[arg-type]
@@ -118,7 +118,8 @@ def trained(seed: int) -> tuple[dict[str, int], float]:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.quant, self.dequant, self.skip = tq.QuantStub(), tq.DeQuantStub(), tq.FloatFunctional()
+            self.quant, self.dequant = tq.QuantStub(), tq.DeQuantStub()
+            self.skip = torch.ao.nn.quantized.FloatFunctional()
             self.conv1, self.conv2 = nn.Conv2d(1, 12, 3, 2, 1), nn.Conv2d(12, 12, 3, 1, 1)
             self.conv3, self.relu, self.fc = nn.Conv2d(12, 24, 3, 2, 1), nn.ReLU(), nn.Linear(24, 2)
             self.pool = nn.AdaptiveAvgPool2d(1)
@@ -150,3 +151,51 @@ def trained(seed: int) -> tuple[dict[str, int], float]:
     with torch.no_grad():
         share = float((quantized(pictures).argmax(1) == label).float().mean())
     return counts(quantized, pictures[:3]), share
+
+
+# Without PyTorch
+
+
+def network(
+    channels: int = 8, bias: float = 0.5, machine: Machine | None = None, scale: float = 0.1, weights: int = 127
+) -> Network:
+    """quantize, two convolutions, their sum, an average, a linear layer."""
+    rng = np.random.default_rng(channels)
+
+    def weight(*shape: int) -> QTensor:
+        codes = rng.integers(-weights, weights + 1, shape)
+        return QTensor(codes, rng.uniform(0.002, 0.01, shape[0]), np.zeros(shape[0], int), "qint8", axis=0)
+
+    def conv(name: str, of: str, into: int, op: str) -> Step:
+        where = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+        parameters = {"weight": weight(channels, into, 3, 3), "bias": normal(channels), "scale": scale, "zero_point": 9}
+        return Step(name, op, (of,), parameters | where)
+
+    def normal(n: int) -> np.ndarray[Any, Any]:
+        return (bias * rng.normal(size=n)).astype(np.float32)
+
+    last = {"weight": weight(5, channels), "bias": normal(5), "scale": 0.05, "zero_point": 120}
+    return Network(
+        [
+            Step("quant", "quantize", ("x",), {"scale": 0.03, "zero_point": 128, "dtype": "quint8"}),
+            conv("one", "quant", 3, "conv2d_relu"),
+            conv("two", "one", channels, "conv2d"),
+            Step("sum", "add", ("two", "one"), {"scale": 0.137, "zero_point": 70}),
+            Step("swish", "hardswish", ("sum",), {"scale": 0.11, "zero_point": 3}),
+            Step("pool", "adaptive_avg_pool2d", ("swish",), {"output_size": (1, 1)}),
+            Step("flat", "flatten", ("pool",), {"start_dim": 1, "end_dim": -1}),
+            Step("fc", "linear", ("flat",), last),
+            Step("real", "dequantize", ("fc",), {}),
+        ],
+        machine=machine or Machine("fbgemm", "AVX2", 1),
+    )
+
+
+SHAPE = (1, 3, 9, 8)
+MACHINES = [
+    Machine("fbgemm", "AVX2", 1, vnni=False),
+    Machine("onednn", "AVX2", 1, vnni=False),
+    Machine("x86", "AVX512", 2),
+    Machine("qnnpack", "AVX2", 1),
+    Machine("fbgemm", "DEFAULT", 1, release="2.13"),
+]

@@ -52,7 +52,7 @@ def compared(
         theirs, _ = torch_values(model, net.steps, [image[None]])
         codes = ours[program.source].int_repr()
         start = time.process_time()
-        mine = program.run(codes, keep=True)
+        mine = program.run(codes, keep=True) | {program.source: codes}
         found["run"] += (time.process_time() - start) / len(images)
         if in_c is not None:
             start = time.process_time()
@@ -105,7 +105,7 @@ def child(size: int, seeds: int, seed: int) -> int:
     return differing
 
 
-def main(size: int = SIZE, seeds: int = SEEDS, seed: int = 0, cpu: str = "") -> int:
+def main(size: int = SIZE, seeds: int = SEEDS, seed: int = 0, *, cpu: str = "") -> int:
     """Run where the environment chooses the kernels; 1 if anything differs, else 0."""
     env = os.environ | (AVX2 if cpu == "AVX2" else _cpu.without_amx())
     command = [sys.executable, __file__, "--child", *map(str, (size, seeds, seed))]
@@ -115,5 +115,5 @@ def main(size: int = SIZE, seeds: int = SEEDS, seed: int = 0, cpu: str = "") -> 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         sys.exit(bool(child(*map(int, sys.argv[2:]))))
-    arguments = sys.argv[1:]
-    sys.exit(main(*map(int, arguments[:3]), **({"cpu": arguments[3]} if arguments[3:] else {})))
+    sizes, cpu = [int(a) for a in sys.argv[1:4]], sys.argv[4:5]
+    sys.exit(main(*sizes, cpu=cpu[0]) if cpu else main(*sizes))

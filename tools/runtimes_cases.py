@@ -66,8 +66,9 @@ def cases(rows: int, seed: int) -> Iterator[Case]:
         own = {"s": s, "z": z, "dtype": dtype}
         pair = {"s1": s1, "z1": z1, "s2": s2, "z2": z2, "s": out, "z": z, "dtype": dtype}
         sx, sw = (2.0**-6, 2.0**-7) if tie else (scale(False), scale(False) / 8)
+        wider = 2.0 ** int(rng.integers(4, 9)) if tie else float(np.exp(rng.uniform(3, 7)))
         layer = {
-            "sx": sx, "sw": sw, "bias": 0.0, "s": sx * sw * (2.0 ** int(rng.integers(4, 9)) if tie else float(np.exp(rng.uniform(3, 7)))),
+            "sx": sx, "sw": sw, "bias": 0.0, "s": sx * sw * wider,
             "z": int(rng.integers(0, 256)) | 1, "per_channel": number % 4 > 1, "relu": number % 3 == 1,
         }  # fmt: skip
         so = s if tie else scale(False)

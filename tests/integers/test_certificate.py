@@ -69,7 +69,7 @@ def test_a_wrong_bit_is_refused(rng: np.random.Generator) -> None:
         assert found == wrong, (name, c, mutant[c], steps[c])
         refused.setdefault(name, []).append(found)
     assert {name for name, each in refused.items() if any(each)} == {"M", "B", "S", "late", "at"}
-    assert all(refused["at"]) and all(refused["M"]) and all(refused["S"])
+    assert all(refused["at"]) and all(refused["S"])
 
 
 def test_a_wrong_end_of_the_range_is_refused(rng: np.random.Generator) -> None:

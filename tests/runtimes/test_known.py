@@ -80,6 +80,7 @@ TWINS = {
     "add_relu": (
         *SUM,
         {"float64, truncated", "float64, floor"},
+        {"float64, ties away from zero", "float64, ties up"},
         *({f"half away from zero ({path})", f"half up ({path})"} for path in ("tail", "vector body")),
         *({f"truncation ({path})", f"floor ({path})"} for path in ("tail", "vector body")),
     ),
@@ -258,7 +259,8 @@ def test_every_way_to_make_a_mistake_is_in_the_list(operator, rng):
 
 
 @pytest.mark.parametrize("machine", [
-    Machine("fbgemm", "AVX2", 1), Machine("qnnpack", "AVX2", 1), Machine("onednn", "AVX512", 1), Machine("onednn", "AVX2", 1, vnni=False),
+    Machine("fbgemm", "AVX2", 1), Machine("qnnpack", "AVX2", 1), Machine("onednn", "AVX512", 1),
+    Machine("onednn", "AVX2", 1, vnni=False),
 ], ids=lambda machine: f"{machine.engine} {machine.capability}")  # fmt: skip
 @pytest.mark.parametrize("relu", ["", "_relu"])
 def test_every_way_to_make_a_mistake_in_a_linear_layer_is_in_the_list(machine, relu, rng):

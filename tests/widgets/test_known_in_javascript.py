@@ -25,13 +25,14 @@ const text = (array) => Buffer.from(array.buffer).toString("base64");
 function computed({ operator, p, inputs, rows }) {
     const { inputs: asked, output } = OPERATORS[operator];
     const given = asked.map(({ kind }, i) => new KINDS[kind](bytes(inputs[i])));
-    const columns = given.map((array, i) => (asked[i].kind === "codes"
-        ? Array.from({ length: rows }, (_, k) => array.subarray(k * array.length / rows, (k + 1) * array.length / rows)) : array));
+    const windows = (array, n) => Array.from({ length: rows }, (_, k) => array.subarray(k * n, (k + 1) * n));
+    const columns = given.map((array, i) => (asked[i].kind === "codes" ? windows(array, array.length / rows) : array));
     return arithmetics(operator, p).map(({ name, words, kind, key, of, steps }) => {
         const found = new (output === "code" ? Float64Array : Float32Array)(rows);
         for (let i = 0; i < rows; i += 1) {
-            found[i] = columns.length === 2 ? of(columns[0][i], columns[1][i]) : of(columns[0][i]);
-            if (i % 97 === 0 && !Object.is(steps(...columns.map((column) => column[i])).at(-1).value, of(...columns.map((column) => column[i])))) throw new Error(name);
+            const row = columns.map((column) => column[i]);
+            found[i] = of(...row);
+            if (i % 97 === 0 && !Object.is(steps(...row).at(-1).value, of(...row))) throw new Error(name);
         }
         return { name, words, kind, key, found: text(found) };
     });
@@ -156,6 +157,14 @@ def test_the_runtimes_recorded_numbers_are_those_of_their_lane(tmp_path):
 # Parameters, exponentials, parting
 
 
+SOME_OF_THEM_WRONG = {
+    "scale": [0, -1, 1e39, 1e-45, 0.25, 2**21, 2.0**-70, 2.0**61, 1e30],
+    "zero": [256, -129, 1.5, 255, -128, 0],
+    "real": [1e39, 1e30, -7],
+    "flag": [1, True],
+    "count": [0, 65, 1.5, 64],
+    "dtype": ["qint32", "quint8"],
+}
 REFUSED = """
 import { refuses } from "./known.js";
 const answer = (asked) => asked.map(({ operator, p }) => refuses(operator, p));
@@ -168,9 +177,7 @@ def test_both_languages_refuse_the_same_in_the_same_words(rng, tmp_path):
         for _ in range(60):
             p = preset(operator, rng, str(rng.choice(["quint8", "qint8"])), int(rng.integers(2)))
             name = str(rng.choice(list(kinds)))
-            wrong = {"scale": [0, -1, 1e39, 1e-45, 0.25, 2**21, 2.0**-70, 2.0**61, 1e30], "zero": [256, -129, 1.5, 255, -128, 0], "real": [1e39, 1e30, -7],
-                     "flag": [1, True], "count": [0, 65, 1.5, 64], "dtype": ["qint32", "quint8"]}  # fmt: skip
-            values = wrong[kinds[name]]
+            values = SOME_OF_THEM_WRONG[kinds[name]]
             questions.append((operator, p | {name: values[rng.integers(len(values))]}))
     theirs = run(REFUSED, [{"operator": operator, "p": p} for operator, p in questions], tmp_path)
     refused = 0
@@ -190,8 +197,9 @@ const bytes = (text) => Uint8Array.from(Buffer.from(text, "base64")).buffer;
 const text = (array) => Buffer.from(array.buffer).toString("base64");
 function answer([singles, doubles]) {
     const x = new Float32Array(bytes(singles));
-    const found = [sleefExp, sleefExpm1, sleefTanh, glibcExp, glibcExpm1, glibcTanh].map((f) => text(Float32Array.from(x, f)));
-    return [...found, text(Float64Array.from(new Float64Array(bytes(doubles)), portableExp))];
+    const functions = [sleefExp, sleefExpm1, sleefTanh, glibcExp, glibcExpm1, glibcTanh];
+    const wide = text(Float64Array.from(new Float64Array(bytes(doubles)), portableExp));
+    return [...functions.map((f) => text(Float32Array.from(x, f))), wide];
 }
 """
 
@@ -269,3 +277,26 @@ def test_two_computations_part_where_they_never_meet_again(tmp_path):
     assert run(PARTED, {"p": p, "q": [5, 9], "pairs": pairs[4:5]}, tmp_path) == [["x₁", "x₁"]]
     p |= {"z1": 0}
     assert run(PARTED, {"p": p, "q": [5, 9], "pairs": pairs[4:5]}, tmp_path) == [["x₂", "x₂"]]
+
+
+SUMMED = """
+import { accumulator } from "./known_layers.js";
+const ways = ["", "fbgemm", "onednn"];
+const sums = ({ x, w, zx, zw }) => ways.map((pairs) => accumulator(x, w, { zx, zw, pairs }));
+const answer = (asked) => asked.map(sums);
+"""
+
+
+def test_accumulators_are_the_same_with_and_without_saturation(rng, tmp_path):
+    """Of even and odd lengths, and of those that oneDNN's linear layer for AVX2 cuts in halves, even and odd ones."""
+    rows = []
+    for features in (1, 2, 3, 9, 64, 255, 256, 257, 258, 259, 260, 513, 514, 765, 766, 767, 768, 1001):
+        x, w = rng.integers(0, 256, features), rng.integers(-128, 128, features)
+        rows.append({"x": x.tolist(), "w": w.tolist(), "zx": int(rng.integers(256)), "zw": int(rng.integers(-5, 6))})
+    saturated = 0
+    for row, theirs in zip(rows, run(SUMMED, rows, tmp_path), strict=True):
+        x, w = np.array([row["x"]], np.uint8), np.array([row["w"]], np.int8)
+        ours = [int(known.accumulators(x, w, row["zx"], row["zw"], pairs=p)[0, 0]) for p in ("", "fbgemm", "onednn")]
+        assert theirs == ours, len(row["x"])
+        saturated += len(set(ours)) == 3
+    assert saturated > 3

@@ -13,8 +13,9 @@ from qlearn.runtimes import known
 
 ASKED = """
 import { arithmetics, recipe } from "./known.js";
-const answer = (asked) => asked.map(({ operator, p }) => arithmetics(operator, p).filter(({ kind }) => kind === "pytorch")
-    .map(({ key }) => ({ key, ...recipe(operator, key, p) })));
+const ours = (operator, p) => arithmetics(operator, p).filter(({ kind }) => kind === "pytorch");
+const recipes = ({ operator, p }) => ours(operator, p).map(({ key }) => ({ key, ...recipe(operator, key, p) }));
+const answer = (asked) => asked.map(recipes);
 """
 ROWS = 2000
 
@@ -68,7 +69,8 @@ def compiled(written, operator, folder):
             given = "a + i * width" if operator == "avg_pool" else "a[i], b[i]" if pair else "a[i]"
             element = "const int *" if operator == "avg_pool" else f"const {kind} *"
             texts.append(
-                f"{body}\nvoid all_{i}_{k}({element}a, const int *b, {out} *out, int n, int width) {{ for (int i = 0; i < n; i++) out[i] = {own}({given}); }}"
+                f"{body}\nvoid all_{i}_{k}({element}a, const int *b, {out} *out, int n, int width) {{\n"
+                f"    for (int i = 0; i < n; i++) out[i] = {own}({given});\n}}"
             )
     source, library = folder / "recipes.c", folder / "recipes.so"
     source.write_text("\n".join(texts))

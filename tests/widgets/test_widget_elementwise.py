@@ -1,4 +1,4 @@
-"""The addition table and the calculator in JavaScript, against PyTorch's recorded sums and qlearn.add (Chapter 4)."""
+"""The addition table in JavaScript, against PyTorch's recorded sums and qlearn.add (Chapter 4)."""
 
 import base64
 import zlib
@@ -11,14 +11,13 @@ import qlearn
 from qlearn import Machine, QTensor, recordings
 from qlearn.codes.rounding import fma
 from qlearn.machine.releases import ZERO_POINT_FIRST, release_of
-from qlearn.widgets import AdditionTable, Calculator
+from qlearn.widgets import AdditionTable
 from qlearn.widgets.base import RELEASES, module
 from qlearn.widgets.elementwise import FORMULAS, PRESETS, TABLES, recorded_sums
 from strategies import EXTREME, TIE_RICH
 
 SHARED = ("arithmetic.js", "kit.js", "adding.js")
 TABLE = module(*SHARED, "elementwise.js").replace("export default", "globalThis.widget =")
-CALCULATOR = module(*SHARED, "calculator.js").replace("export default", "globalThis.widget =")
 TEXT = """(table) => btoa(Array.from(table, (code) => String.fromCharCode(code)).join(""))"""
 TABLES_OF = f"""([presets, release]) => presets.map(([[s1, z1], [s2, z2], [s, z]]) =>
     [...PATHS[release], ...FORMULAS].map(({{ make }}) => {{
@@ -48,13 +47,6 @@ def load(browser, source, names):
 def table(browser):
     names = "PATHS, FORMULAS, RELEASES, additionTable, addSteps, parting, unpack, compare, nextDifference, runningWords"
     page = load(browser, TABLE, f"{{ {names} }}")
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def calculator(browser):
-    page = load(browser, CALCULATOR, "{ PATHS, USUAL, answers, verdict, nearTie, parse, bits32, addSteps, addBody }")
     yield page
     page.close()
 
@@ -194,76 +186,6 @@ def test_formulas_part_where_they_never_meet_again(table):
     assert part(body, [1, 2, 3, 30.5 + 2**-40, None, 31, 31]) == 5  # the same float32
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize(
-    ("name", "text", "expected"),
-    [
-        ("s1", "0.05", 0.05),
-        ("s1", " 1/255 ", 1 / 255),
-        ("s", "1e-3", 1e-3),
-        ("z", "255", 255),
-        ("yours", "", None),
-        ("yours", "−3", -3),
-        ("s1", "0,05", "The scale of x₁: write the decimal comma as a point."),
-        ("s2", "", "The scale of x₂ is missing."),
-        ("s2", "0", "The scale of x₂ must be positive."),
-        ("s2", "-1", "The scale of x₂ must be positive."),
-        ("s", "1e39", "The scale of the sum does not fit into float32."),
-        ("s", "1e-50", "The scale of the sum does not fit into float32."),
-        ("s", "abc", "The scale of the sum is not a number: “abc”."),
-        ("s", "1/2/3", "The scale of the sum is not a number: “1/2/3”."),
-        ("z1", "1.5", "The zero point of x₁ must be a whole number."),
-        ("q2", "256", "The code of x₂ must be from 0 to 255, as quint8 is."),
-        ("q1", "-1", "The code of x₁ must be from 0 to 255, as quint8 is."),
-        ("yours", "x", "Your integer is not a number: “x”."),
-    ],
-)
-def test_what_a_reader_types(calculator, name, text, expected):
-    said = calculator.evaluate("([name, text]) => parse(name, text)", [name, text])
-    assert said == ({"error": expected} if isinstance(expected, str) else {"value": expected})
-
-
-@pytest.mark.browser
-def test_the_calculator_names_paths_and_formulas(calculator):
-    about = """(p) => [answers(p).codes, answers(p).matches, verdict(p, answers(p)), nearTie(p)]"""
-    issue = {"s1": 0.040562573820352554, "z1": 112, "q1": 158, "s2": 0.08881603181362152, "z2": 126, "q2": 136}
-    issue |= {"s": 0.09029635787010193, "z": 124, "release": "2.14"}
-    codes, matches, said, tie = calculator.evaluate(about, issue | {"yours": 155})
-    assert codes == [154, 154, 154, 155]  # as recorded: presets[1]
-    assert matches == ["each input rescaled and rounded, then added"]
-    assert said.startswith("Your 155 is what every release gives here: qnnpack.")
-    assert "below a tie" in tie
-    assert calculator.evaluate(about, issue | {"yours": None})[2].startswith("Type the integer")
-    assert "on no path" in calculator.evaluate(about, issue | {"yours": 100})[2]
-    odd = {"s1": 1, "z1": 0, "q1": 5, "s2": 1, "z2": 0, "q2": 0, "s": 2, "z": 1}  # 2.5 steps, odd zero point
-    codes, matches, said, tie = calculator.evaluate(about, odd | {"yours": 4, "release": "2.13"})
-    assert codes == [3, 4, 4, 4]
-    assert said.startswith("Your 4 is what release 2.13 gives here: tail; DEFAULT body; and qnnpack. Elsewhere")
-    assert "every release but" not in said.lower()
-    assert matches == [
-        "float64, ties away from zero",
-        "float64, zero point before the rounding",
-        "float32, ties away from zero",
-        "dequantize, add, 2.13’s quantize_per_tensor",
-        "2.13’s tail: float32, zero point before the rounding",
-        "ONNX Runtime’s QLinearAdd",
-    ]
-    assert tie.endswith("a tie, as far as float64 can tell.")
-    codes, _, said, _ = calculator.evaluate(about, odd | {"yours": 4, "release": "2.14"})
-    assert codes == [3, 3, 3, 4]
-    assert said.startswith("Your 4 is what every release but 2.13 gives here: qnnpack.")
-    assert "Release 2.13 gives it here too: tail; and DEFAULT body." in said
-    refused = calculator.evaluate(about, issue | {"s": 1e-5, "yours": 255})
-    assert refused[0] == [255, 255, 255, None]
-
-
-@pytest.mark.browser
-def test_the_bits_of_a_float32(calculator):
-    values = [1.0, -0.1, 0.0, 2**-149]
-    bits = [f"0x{int(np.float32(v).view(np.uint32)):08x}" for v in values]
-    assert calculator.evaluate("(values) => values.map(bits32)", values) == bits
-
-
 @pytest.mark.parametrize(
     ("name", "value"), [("preset", len(PRESETS)), ("path", 4), ("formula", FORMULAS), ("q1", 256), ("q2", -1)]
 )
@@ -272,18 +194,9 @@ def test_a_state_that_the_table_has_not_is_refused(name, value):
         AdditionTable(**{name: value})
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("s1", 0.0), ("s2", -1.0), ("s", 1e39), ("s", float("nan")), ("z", 256), ("q1", -1)]
-)
-def test_a_state_that_the_calculator_has_not_is_refused(name, value):
-    with pytest.raises(traitlets.TraitError, match=f"{name} must be"):
-        Calculator(**{name: value})
-
-
-@pytest.mark.parametrize("widget", [AdditionTable, Calculator])
-def test_a_release_that_is_not_there_is_refused(widget):
+def test_a_release_that_is_not_there_is_refused():
     with pytest.raises(traitlets.TraitError, match="release"):
-        widget(release="2.12")
+        AdditionTable(release="2.12")
 
 
 @pytest.mark.browser
@@ -306,17 +219,16 @@ def test_the_running_pytorch_is_compared_with_its_own_formula(table):
 def test_the_running_pytorch_says_what_is_recorded_of_it(rng):
     torch = pytest.importorskip("torch")
     presets, theirs = recorded(torch.__version__)
-    table, calculator = AdditionTable(), Calculator()
+    table = AdditionTable()
     for i, preset in enumerate(presets):
         q1, q2 = (int(q) for q in rng.integers(0, 256, 2))
         question = {"id": 1 + i, "codes": [q1, q2], "preset": preset}
-        for widget in (table, calculator):
-            widget.question = question
-            said = widget.answer
-            assert said["id"] == 1 + i
-            body = 2 if said["capability"] == "DEFAULT" else 0
-            expected = [theirs[i][path][256 * q1 + q2] for path in (body, 1, 3)]
-            assert [said["body"], said["tail"], said["qnnpack"]] == expected
+        table.question = question
+        said = table.answer
+        assert said["id"] == 1 + i
+        body = 2 if said["capability"] == "DEFAULT" else 0
+        expected = [theirs[i][path][256 * q1 + q2] for path in (body, 1, 3)]
+        assert [said["body"], said["tail"], said["qnnpack"]] == expected
     table.question = {"id": 99, "codes": [1, 2], "preset": [[1.0, 0], [1.0, 0], [1e-5, 0]]}
     assert table.answer["qnnpack"] is None  # QNNPACK refuses the ratio of scales
 
@@ -356,29 +268,4 @@ def test_the_table_answers_to_mouse_keys_and_touch(browser, site):
     widget.locator('label:text-is("2.13")').click()
     page.wait_for_timeout(60)
     assert words.inner_text().startswith("In all 65,536 sums the two give the same integer.")
-    page.close()
-
-
-@pytest.mark.browser
-@pytest.mark.usefixtures("built_book")
-def test_the_calculator_reads_what_is_typed(browser, site):
-    page = browser.new_page()
-    page.goto(f"{site}/book/elementwise.html")
-    page.wait_for_selector('[data-widget="alive"]')
-    widget = page.locator(".ql-widget").nth(1)
-    words, alert = widget.locator(".ql-words"), widget.get_by_role("alert")
-    assert "Your 96 is what every release gives here: tail; DEFAULT body; and qnnpack." in words.inner_text()
-    widget.locator('label:text-is("2.13")').click()
-    widget.get_by_label("your integer").fill("97")
-    page.wait_for_timeout(60)
-    assert "Your 97 is what every release gives here: vector body." in words.inner_text()
-    widget.get_by_label("zero point of the sum").fill("256")
-    page.wait_for_timeout(60)
-    assert "must be from 0 to 255" in alert.inner_text() and words.inner_text() == ""
-    widget.get_by_label("zero point of the sum").fill("128")
-    page.wait_for_timeout(60)
-    assert alert.inner_text() == "" and "97" in words.inner_text()
-    widget.get_by_label("show the bits").check()
-    page.wait_for_timeout(60)
-    assert f"0x{int(np.float32(0.05).view(np.uint32)):08x}" in widget.inner_text()
     page.close()

@@ -56,7 +56,7 @@ def emit(name: str, pieces: Sequence[Piece], source: str, outputs: Sequence[str]
             raise NotImplementedError(f"layer {piece.name} ({piece.op}) is not there in C: {error}") from error
     where, memory = places(pieces, writer.alias, outputs, shapes)
     at = {key: "x" if writer.root(key) == source else in_memory(where[writer.root(key)]) for key in shapes}
-    body = "".join(f"  /* {step}: {op} */\n{fill(text, at)}" for step, op, text in writer.body)
+    body = "".join(f"  /* {step.replace('*/', '* /')}: {op} */\n{fill(text, at)}" for step, op, text in writer.body)
     start = 0
     for output in outputs:
         n = prod(shapes[output])

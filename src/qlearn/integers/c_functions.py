@@ -85,12 +85,12 @@ static void add_products(const uint8_t *x, const Layer *l, const int8_t *w, int 
             for (int i = 0; i < out[1]; i++) {
               int row = i * l->stride[1] + v * l->dilation[1] - l->padding[1];
               if (row < 0 || row >= n[1]) continue;
-              const uint8_t *p = x + (plane * n[1] + row) * n[2] + start;
+              const uint8_t *p = x + (plane * n[1] + row) * n[2];
               int32_t *sum = acc + (d * out[1] + i) * out[2];
               if (step == 1)
-                for (int j = first; j < last; j++) sum[j] += (p[j] - l->zero_point) * factor;
+                for (int j = first; j < last; j++) sum[j] += (p[start + j] - l->zero_point) * factor;
               else
-                for (int j = first; j < last; j++) sum[j] += (p[j * step] - l->zero_point) * factor;
+                for (int j = first; j < last; j++) sum[j] += (p[start + j * step] - l->zero_point) * factor;
             }
           }
         }

@@ -91,7 +91,7 @@ def lines(below: Points, above: Points, reach: Ints, together: int = 1) -> Lines
         open_ &= ~fits
     found &= ~open_ & (M.astype(np.float64) * reach < REACH)
     M, S = np.where(found, M, 0), np.where(found, S, 0)
-    return Lines(found, M, *offsets(below, above, M, S), S)
+    return Lines(found, M, under(below, M, S).max(axis=0), under(above, M, S).min(axis=0) - 1, S)
 
 
 def end(below: Points, above: Points, *, rising: bool) -> tuple[Ints, Ints, Bools]:
@@ -147,9 +147,10 @@ def late_lines(below: Points, above: Points, reach: Ints, together: int = 1) -> 
     for finer in FINER:
         S = np.minimum(first.S + finer, SHIFTS[-1])
         nearest = np.rint(middle * 2.0**S).astype(np.int64)
-        for M in (first.M << (S - first.S), nearest - 1, nearest, nearest + 1):
-            least, ends = offsets(below, early, M, S)
-            cost = 8 * ((above.code << S) - M * above.acc <= least).sum(axis=0) + 2 * S
+        for M in (nearest - 1, nearest, nearest + 1, *([] if finer else [first.M])):
+            least, when_late = under(below, M, S).max(axis=0), under(above, M, S)
+            ends = when_late.min(axis=0) + np.minimum(M, 1 << S) - 1  # of early's points
+            cost = 8 * (when_late <= least).sum(axis=0) + 2 * S
             fits = first.found & (least <= ends) & (M * most < REACH) & (M > 0)
             if together > 1:
                 cost = np.repeat(cost.reshape(-1, together).sum(axis=1), together)
@@ -158,7 +159,7 @@ def late_lines(below: Points, above: Points, reach: Ints, together: int = 1) -> 
             bits = np.where(better, cost, bits)
             chosen = zip((M, least, ends, S), found[1:], strict=True)
             found = Lines(first.found, *(np.where(better, new, old) for new, old in chosen))
-    B_when_late = (above.code << found.S) - found.M * above.acc  # (n, C)
+    B_when_late = under(above, found.M, found.S)  # (n, C)
     more = np.where(B_when_late > found.least_B, B_when_late, np.iinfo(np.int64).max).min(axis=0)
     B = roundest(found.least_B, np.minimum(found.most_B, more - 1))
     return found, B, B_when_late <= B
@@ -183,9 +184,9 @@ def roomiest(below: Points, above: Points, together: int = 1) -> npt.NDArray[np.
     return low
 
 
-def offsets(below: Points, above: Points, M: Ints, S: Ints) -> tuple[Ints, Ints]:
-    """The least and the largest B with which a line of slope M / 2**S is between the points; none if that is less."""
-    return ((below.code << S) - M * below.acc).max(axis=0), ((above.code << S) - M * above.acc).min(axis=0) - 1
+def under(points: Points, M: Ints, S: Ints) -> Ints:
+    """The offset B with which the line of slope M / 2**S goes through each point, (n, C)."""
+    return (points.code << S) - M * points.acc
 
 
 def roundest(least: Ints, most: Ints) -> Ints:

@@ -15,6 +15,8 @@ __all__ = ["add", "linear"]
 
 Codes = npt.NDArray[Any]
 Parameters = tuple[float, int]
+MOST = 2.0**30
+"""Of a bias, in steps of the accumulator, with which the sum of both fits into what is multiplied."""
 LARGEST = 15
 """Of an input's scale over the sum's: beyond, PyTorch computes itself."""
 
@@ -71,13 +73,18 @@ def linear(
 
     Returns:
         uint8, of acc's shape.
+
+    Raises:
+        ValueError: the bias is 2**30 steps of the accumulator or more.
     """
+    if not abs(bias / (x_scale * w_scale)) < MOST:
+        raise ValueError(f"bias must be less than 2**30 steps of x_scale * w_scale, got {bias}")
     multiplier = np.float32(np.float64(x_scale) * w_scale / scale)
     fraction, exponent = np.frexp(np.float64(multiplier))
     m, shift = int(np.floor(fraction * 2.0**31 + 0.5)), -int(exponent)
     high = ((acc.astype(np.int64) + _lround(bias / (x_scale * w_scale))) * m) >> 31
     whole = (high + (1 << (shift - 1))) >> shift if shift > 0 else high << -shift
-    return np.clip(whole + zero_point, zero_point if relu else 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(whole + zero_point, zero_point if relu else 0, 255)).astype(np.uint8)
 
 
 def _lround(x: Any) -> int:

@@ -17,7 +17,7 @@ from qlearn.elementwise import activations, scalars, sums_and_products
 from qlearn.elementwise.qnnpack_add import fixed_point, qnnpack_add
 from qlearn.layers import adaptive_avg_pool2d, avg_pool2d, requantize
 from qlearn.machine.machine import Machine
-from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, code_range, in_bodies, in_tails
+from qlearn.runtimes.arithmetic import Arrange, Array, Known, Parameters, code_range, in_bodies, in_tails
 
 __all__ = ["ACTIVATIONS", "ENGINES"]
 
@@ -41,7 +41,9 @@ def _quantize(p: Parameters) -> list[Known]:
         return quantize_per_tensor(x, s, z, dtype, machine=machine).int_repr().astype(np.int64)
 
     def per_channel(machine: Machine, x: Array) -> Array:
-        return quantize_per_channel(x[None], [s], [z], 0, dtype, machine=machine).int_repr()[0].astype(np.int64)
+        return (
+            quantize_per_channel(x[None], [s], [z], 0, dtype, machine=machine).int_repr().reshape(-1).astype(np.int64)
+        )
 
     tensor, channel = ("quantize_per_tensor of every engine and CPU", "quantize_per_channel of every engine and CPU")
     first = "the zero point goes in"
@@ -60,7 +62,7 @@ def _dequantize(p: Parameters) -> list[Known]:
         return QTensor(q.astype(DTYPES[dtype]), s, z, dtype).dequantize()
 
     def per_channel(q: Array) -> Array:
-        return QTensor(q.astype(DTYPES[dtype])[None], [s], [z], dtype, 0).dequantize()[0]
+        return QTensor(q.astype(DTYPES[dtype])[None], [s], [z], dtype, 0).dequantize().reshape(-1)
 
     def in_body(q: Array) -> Array:
         return sums_and_products.dequantize_fused(q, np.float32(s), z)
@@ -320,7 +322,7 @@ def _activation(operator: str, p: Parameters) -> list[Known]:
             """Looked up in the codes of 32 at a time, which fill no block."""
             low, high = code_range(p)
             every = np.concatenate([codes(piece) for piece in np.split(np.arange(low, high + 1), 8)])
-            return every[q - low]
+            return np.take(every, q - low)
 
         return table if arrange is in_tails else codes
 

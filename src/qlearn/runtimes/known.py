@@ -1,7 +1,7 @@
 """The list of known arithmetics: PyTorch's own, the mistakes people make, other runtimes' (Find my wrong integer).
 
-The same list, name for name, stands in ``widgets/known.js``, which the page computes with; a test takes both through the
-same numbers.
+The same list, name for name, stands in ``widgets/known.js``, which the page computes with; a test takes both through
+the same numbers.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def explain(
 
     Args:
         operator, parameters: as of ``arithmetics``.
-        inputs: an array of shape (n,) for each of ``INPUTS``: float32 numbers of ``quantize``, int32 accumulators, codes
-            of anything else; of ``avg_pool`` the codes of each window, (n, kh * kw).
+        inputs: an array of shape (n,) for each of ``INPUTS``: float32 numbers of ``quantize``, int32 accumulators,
+            codes of anything else; of ``avg_pool`` the codes of each window, (n, kh * kw).
         theirs: somebody's codes, (n,); float32 numbers of ``dequantize``.
 
     Raises:
@@ -215,7 +215,7 @@ def _scale(value: Any, p: Parameters) -> str | None:
 
 def _zero(value: Any, p: Parameters) -> str | None:
     dtype = p.get("dtype", "quint8")
-    info = np.iinfo(DTYPES[dtype] if dtype in DTYPES else np.uint8)
+    info = np.iinfo(DTYPES.get(dtype, np.uint8))
     fits = _number(value, whole=True) and info.min <= value <= info.max
     return None if fits else f"a whole number from {info.min} to {info.max}, as {dtype} is"
 

@@ -279,7 +279,7 @@ def leaky_relu(q: Codes, q_quantization: Parameters, quantization: Parameters, a
 # Fixed point
 
 
-def multiplier_of(real: float) -> tuple[int, int]:
+def multiplier_of(real: Any) -> tuple[int, int]:
     """A real number as q * 2**(exponent - 31), q of 31 bits, ties away; 0 where that is below 2**-31."""
     fraction, exponent = np.frexp(np.float64(real))
     q = int(np.floor(abs(fraction) * 2.0**31 + 0.5)) * (1 if fraction >= 0 else -1)

@@ -18,7 +18,7 @@ from qlearn.network.flawed_layers import Requantization
 from qlearn.network.mistakes import MISTAKES
 from qlearn.network.step import Step
 from qlearn.runtimes import portable
-from qlearn.runtimes.arithmetic import Array, Arrange, Known, Parameters, code_range, in_bodies, in_tails
+from qlearn.runtimes.arithmetic import Arrange, Array, Known, Parameters, code_range, in_bodies, in_tails
 
 __all__ = ["FIXED_POINT", "MISTAKEN", "ONE_STEP", "ROUNDED_OTHERWISE", "Way", "fits", "mistaken"]
 

@@ -95,7 +95,7 @@ def qlinear_mul(
     a: Codes, a_scale: float, a_zero_point: Any, b: Codes, b_scale: float, b_zero_point: Any, c_scale: float,
     c_zero_point: Any,
 ) -> Codes:  # fmt: skip
-    """QLinearMul: clamp(rint((a - za)(b - zb) * (a_scale * b_scale / c_scale) + zc)): the zero point before the rounding.
+    """QLinearMul: clamp(rint((a - za)(b - zb) * (a_scale * b_scale / c_scale) + zc)), the zero point first.
 
     Args, returns, raises: as ``qlinear_add``.
     """
@@ -109,7 +109,9 @@ def qlinear_mul(
 
 
 def requantize(acc: npt.NDArray[np.int32], x_scale: float, w_scale: Any, y_scale: float, y_zero_point: Any) -> Codes:
-    """The last step of QLinearMatMul, QGemm, QLinearConv: rint(clip(acc * (x_scale * w_scale / y_scale), ...)) + zero point.
+    """The last step of QLinearMatMul, QGemm and QLinearConv: acc * (x_scale * w_scale / y_scale), as it is quantized.
+
+    rint(clip(..., low - zero point, high - zero point)) + zero point.
 
     Args:
         acc: int32, its bias in it, shape (..., M).

@@ -163,7 +163,7 @@ def _requantized(conv: bool, p: Parameters) -> Iterator[Known]:
     first = how[0] if conv else "float64, ties away"
     for kernel, words in (("reference", first), ("optimized", how[1]), ("XNNPACK", "float32")):
         yield runtime(f"LiteRT, {kernel}", less(p, f"{rounded}; {words}"), partial(of_litert, kernel.lower()))
-    if not conv and not p["per_channel"]:
+    if not conv and not p["per_channel"] and abs(p["bias"] / product) < arm_compute.MOST:
         yield runtime(ARM, ON_ARM, of_arm)
 
 
@@ -194,7 +194,8 @@ def _activation(operator: str, p: Parameters) -> Iterator[Known]:
     def of_onnx(q: Array) -> Array:
         function = getattr(onnxruntime, f"qlinear_{operator}")
         more = (p["slope"],) if operator == "leaky_relu" else ()
-        return function(q, p["s"], _zero(p), p["so"], _zero(p, "zo"), *more).astype(np.int64)
+        codes: Array = function(q, p["s"], _zero(p), p["so"], _zero(p, "zo"), *more)
+        return codes.astype(np.int64)
 
     def of_litert(codes: Callable[[Array], Array], q: Array) -> Array:
         (narrow,) = _int8(p, q)

@@ -16,7 +16,7 @@ LN2 = (0.6931471803691238, 1.9082149292705877e-10)
 
 
 def exp(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """exp(x) to within a few units of the last place, x cut to [-700, 700]: 13 terms of its series, and a power of 2."""
+    """exp(x) to within a few units of the last place, x cut to [-700, 700]: 13 terms of a series, a power of 2."""
     wide = np.clip(x, -700.0, 700.0)
     k = np.rint(wide * 1.4426950408889634)
     r = (wide - k * LN2[0]) - k * LN2[1]

@@ -1,4 +1,4 @@
-"""Formulas that people write for one operator, which are no slips in PyTorch's but their own (Find my wrong integer)."""
+"""Formulas that people write for one operator, no slips in PyTorch's but their own (Find my wrong integer)."""
 
 from __future__ import annotations
 
@@ -94,6 +94,7 @@ def _sum(relu: bool, p: Parameters) -> Iterator[Known]:
     yield formula("float64, truncated", "in float64, cut towards zero", partial(double, rounding="truncate"))
     yield formula("float64, floor", "in float64, rounded down", partial(double, rounding="floor"))
     yield formula("float64, ties away from zero", "in float64, as C's round", partial(double, rounding="away"))
+    yield formula("float64, ties up", "in float64, floor(v + 0.5)", partial(double, rounding="up"))
     yield formula(
         "float64, not clamped, wrapped to 8 bits",
         "in float64, the low 8 bits of the integer",

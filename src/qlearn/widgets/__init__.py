@@ -6,9 +6,9 @@ except ImportError:
     raise ImportError("qlearn.widgets needs anywidget: pip install 'qlearn[widgets]'") from None
 
 from qlearn.widgets.affine import Grid
-from qlearn.widgets.calculator import Calculator
 from qlearn.widgets.conv import SlidingWindow
 from qlearn.widgets.elementwise import AdditionTable
+from qlearn.widgets.finder import Finder
 from qlearn.widgets.integers import PixelLine
 from qlearn.widgets.linear import Staircase
 from qlearn.widgets.machine import TwoPaths
@@ -20,8 +20,8 @@ from qlearn.widgets.weave import Weave
 
 __all__ = [
     "AdditionTable",
-    "Calculator",
     "Domino",
+    "Finder",
     "Grid",
     "PixelLine",
     "Product",

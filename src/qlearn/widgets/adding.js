@@ -1,6 +1,6 @@
-import { addBody, addDefault, addDefault213, addQnnpack, addSteps, addTail, addTail213, dequantize, fma32, fround, rint } from "./arithmetic.js";
+import { addBody, addDefault, addDefault213, addQnnpack, addTail, addTail213, fma32, fround, rint } from "./arithmetic.js";
 
-// The sums that the addition table and the calculator compare: PyTorch's, and those that people write.
+// The sums that the figures compare: PyTorch's, and those that people write.
 
 const float64Sum = (a, b) => a + b;
 const subtract = ["(q₁ − z₁)·s₁", "(q₂ − z₂)·s₂", "x̂₁ + x̂₂"];
@@ -69,31 +69,3 @@ export function parting(one, other, sameUnit) {
   if (step === 5 && (one[4] === null) !== (other[4] === null)) return 4; // only one of them adds the zero point first
   return step;
 }
-
-// Formulas that people write, for the calculator: a name and the integer that it gives.
-const clamped = (x) => Math.min(Math.max(x, 0), 255);
-const away = (x) => Math.sign(x) * Math.floor(Math.abs(x) + 0.5);
-const exact = ({ s1, z1, s2, z2 }, q1, q2) => s1 * (q1 - z1) + s2 * (q2 - z2); // float64
-const singleSum = ({ s1, z1, s2, z2 }, q1, q2) => fround(dequantize(q1, s1, z1) + dequantize(q2, s2, z2)); // float32
-const by = (make) => (p, q1, q2) => addSteps(make(p), q1, q2)[6];
-export const USUAL = [
-  ["q₁ + q₂, clamped", (p, q1, q2) => clamped(q1 + q2)],
-  ["q₁ + q₂, wrapped to 8 bits", (p, q1, q2) => (q1 + q2) & 255],
-  ["integer sum around the zero points", by(addIntegers)],
-  ["scale ratios rounded to whole numbers", (p, q1, q2) => clamped(rint(p.s1 / p.s) * (q1 - p.z1) + rint(p.s2 / p.s) * (q2 - p.z2) + p.z)],
-  ["each input rescaled and rounded, then added", (p, q1, q2) => clamped(rint((p.s1 * (q1 - p.z1)) / p.s) + rint((p.s2 * (q2 - p.z2)) / p.s) + p.z)],
-  ["the inputs’ zero points forgotten", (p, q1, q2) => clamped(rint((p.s1 * q1 + p.s2 * q2) / p.s) + p.z)],
-  ["the output’s zero point forgotten", (p, q1, q2) => clamped(rint(exact(p, q1, q2) / p.s))],
-  ["float64, truncated", (p, q1, q2) => clamped(Math.trunc(exact(p, q1, q2) / p.s) + p.z)],
-  ["float64, floor", (p, q1, q2) => clamped(Math.floor(exact(p, q1, q2) / p.s) + p.z)],
-  ["float64, ties away from zero", (p, q1, q2) => clamped(away(exact(p, q1, q2) / p.s) + p.z)],
-  ["float64, not clamped, wrapped to 8 bits", (p, q1, q2) => (rint(exact(p, q1, q2) / p.s) + p.z) & 255],
-  ["float64, ties to even (on paper)", by(addPaper)],
-  ["float64, zero point before the rounding", (p, q1, q2) => clamped(rint(exact(p, q1, q2) / p.s + p.z))],
-  ["float32, divided by the scale", (p, q1, q2) => clamped(rint(fround(singleSum(p, q1, q2) / fround(p.s))) + p.z)],
-  ["float32, ties away from zero", (p, q1, q2) => clamped(away(fround(singleSum(p, q1, q2) / fround(p.s))) + p.z)],
-  ["dequantize, add, quantize_per_tensor", by(addTail)],
-  ["dequantize, add, 2.13’s quantize_per_tensor", by(addDefault213)],
-  ["2.13’s tail: float32, zero point before the rounding", by(addTail213)],
-  ["ONNX Runtime’s QLinearAdd", by(addOnnxRuntime)],
-];

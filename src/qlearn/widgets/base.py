@@ -32,11 +32,30 @@ def module(*names: str) -> str:
     """Join JavaScript files into one module, since a page gives a widget's code as a single text.
 
     The files are modules themselves (so that tests import them as they are); ``import`` lines between them and the
-    ``export`` in front of a declaration go.
+    ``export`` in front of a declaration go. What a file does not export stays its own, but for the last one's.
     """
-    joined = "\n".join(read(name) for name in names)
-    joined = re.sub(r'^import \{[^}]*\} from "\./[^"]+";\n', "", joined, flags=re.MULTILINE)
-    return re.sub(r"^export (?!default)", "", joined, flags=re.MULTILINE)
+    *shared, last = (
+        re.sub(r'^import \{[^}]*\} from "\./[^"]+";\n', "", read(name), flags=re.MULTILINE) for name in names
+    )
+    return "\n".join(re.sub(EXPORT, r"\1", text, flags=re.MULTILINE) for text in (*map(_scope, shared), last))
+
+
+EXPORT = r"^export ((?:async )?(?:const|function|class) (?:(\w+)|[\[{]([^\]}]*)[\]}]))"
+
+
+def _scope(text: str) -> str:
+    """A file in a scope of its own, from which its exports come out."""
+    found = re.findall(EXPORT, text, flags=re.MULTILINE)
+    names = ", ".join(one or several.strip() for _, one, several in found)
+    return f"const {{ {names} }} = (() => {{\n{text}\nreturn {{ {names} }};\n}})();"
+
+
+def with_imports(name: str) -> tuple[str, ...]:
+    """A file and all that it imports, each after those that it needs: what ``module`` joins."""
+    found: dict[str, None] = {}
+    for needed in re.findall(r'^import \{[^}]*\} from "\./([^"]+)";$', read(name), flags=re.MULTILINE):
+        found |= dict.fromkeys(with_imports(needed))
+    return *found, name
 
 
 def within(**allowed: range | Callable[[Any], Sequence[Any]]) -> Any:

@@ -15,7 +15,7 @@ function fill(node, attributes, children) {
 export const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 
 // A part of a picture or of a table as plain data: its tag, attributes, and the parts and texts in it. `become` makes the nodes.
-const part = (tag, attributes = {}, ...children) => ({ tag, attributes, children });
+export const part = (tag, attributes = {}, ...children) => ({ tag, attributes, children });
 export const svg = part;
 
 // The parts of a picture in the making: `add` puts one more into `shapes`.

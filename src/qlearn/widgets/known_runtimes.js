@@ -163,7 +163,7 @@ export function requantizeElsewhere(p, conv) {
     lane("LiteRT, optimized", int8(p, `${rounded}; two roundings, ties up`), chain(TWICE[1], optimized, times(optimized, "ruy", nearest))),
     lane("LiteRT, XNNPACK", int8(p, `${rounded}; float32`), { constants: [b32, constant("m", "sx·sw / s", "float32", m)], then: [added, single, step("clipped", "min(v, high − z)", "float32", (v) => Math.min(v, 255 - z)), step("integer", "rint + z", "int32", (v) => rint(v) + z), clampTo(p, least)] }),
   );
-  if (!conv && !channel) {
+  if (!conv && !channel && Math.abs(p.bias / (sx * sw)) < 2 ** 30) {
     const factor = fround((sx * sw) / s);
     const [q, e] = multiplierOf(factor, nearest);
     const bias = halfAway(p.bias / (sx * sw));

@@ -133,6 +133,7 @@ function writtenSums(p, relu) {
     reals("float64, truncated", "in float64, cut towards zero", { rounding: "truncate" }),
     reals("float64, floor", "in float64, rounded down", { rounding: "floor" }),
     reals("float64, ties away from zero", "in float64, as C's round", { rounding: "away" }),
+    reals("float64, ties up", "in float64, floor(v + 0.5)", { rounding: "up" }),
     reals("float64, not clamped, wrapped to 8 bits", "in float64, the low 8 bits of the integer", { wrap: true, least: -Infinity }),
     reals("float64, zero point before the rounding", "in float64, rint(v + z)", { first: true }),
     written("float32, ties away from zero", "in float32, divided by the scale, rounded as C's roundf", {
