@@ -35,7 +35,7 @@ def step_of(f: Function, low: int, high: int, codes: tuple[int, int] = (0, 255))
         A Line, a LineLate or Thresholds, with ``codes(acc)``; equal to f at every accumulator from low to high.
 
     Raises:
-        ValueError: low is above high, or out of int32 and twice that; codes that are no such range, or f leaves it.
+        ValueError: low is above high, or one beyond 2**32; codes that are no such range, or f leaves it.
         Unproven: the certificate finds a difference: f neither rises nor falls throughout.
     """
     return steps_of(lambda acc: np.asarray(f(acc[:, 0]))[:, None], [low], [high], codes)[0]
