@@ -324,6 +324,14 @@ def test_networks_of_another_kind_are_refused() -> None:
     signed = Step("quant", "quantize", ("x",), {"scale": 0.03, "zero_point": 0, "dtype": "qint8"})
     with pytest.raises(NotImplementedError, match="programs compute with quint8, got qint8"):
         Program.of(Network([signed], machine=net.machine), SHAPE)
+    halves = Step("halves", "chunk", ("quant",), {"chunks": 2, "dim": 2})
+    with pytest.raises(NotImplementedError, match="net must return tensors of codes"):
+        Program.of(Network([net.steps[0], halves], machine=net.machine), SHAPE)
+    again = Step("again", "quantize", ("real",), {"scale": 0.03, "zero_point": 0, "dtype": "quint8"})
+    with pytest.raises(
+        NotImplementedError, match=r"layer again \(quantize\) has no integers: it quantizes real numbers"
+    ):
+        Program.of(Network([*net.steps, again], machine=net.machine), SHAPE)
     with pytest.raises(ValueError, match="must quantize its one input in its first step"):
         Program.of(Network(net.steps, ("x", "y"), machine=net.machine), SHAPE)
     with pytest.raises(ValueError, match="first step relu"):

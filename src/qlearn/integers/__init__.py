@@ -16,8 +16,8 @@ tables of any function of one code (activations, numbers added, cat, other scale
 ``adaptive_avg_pool2d`` and ``mean`` an ``Average``, whose ``form`` takes the sum of a window. Where a kernel has a
 vector body and a scalar tail, so have these: ``on(path)``, the paths being those of ``Machine.path_map``.
 
-``Program.of(net, shape)`` is a whole network: ``run(codes)`` in NumPy's integers, ``check()``, ``report()``,
-``save`` and ``load``.
+``Program.of(net, shape)`` is a whole network: ``run(codes)`` in NumPy's integers, ``check()``, ``report()``, ``save``
+and ``load``; ``to_c(folder)`` writes it in C, ``compile()`` makes that a function.
 """
 
 from qlearn.integers.accumulators import Accumulators, Codes

@@ -156,11 +156,17 @@ class Program:
         for step in net.steps[1:]:
             if step.op == "dequantize":
                 outputs.append(step.inputs[0])
+            if step.op == "quantize":
+                raise NotImplementedError(
+                    f"layer {step.name} (quantize) has no integers: it quantizes real numbers within the network"
+                )
             if step.op == "dequantize" or set(step.inputs) & real:
                 real.add(step.name)  # real numbers, which are moved at most: outside of the program
                 continue
             pieces += reader.read(step)
         outputs += [name for name in names_in(net.output) if isinstance(values[name], QTensor)]
+        if not outputs or any(isinstance(values[name], list) for name in names_in(net.output)):
+            raise NotImplementedError(f"net must return tensors of codes, or their real numbers, got {net.output}")
         return cls(net, tuple(shape), pieces, first.name, list(dict.fromkeys(outputs)))
 
     def run(self, codes: npt.ArrayLike, *, keep: bool = False) -> Any:

@@ -56,7 +56,7 @@ LAYERS = {f"{name}{relu}" for name in ("conv1d", "conv2d", "conv3d", "linear") f
 PAIRWISE = ("add", "add_relu", "mul", "mul_relu")
 UNARY = (
     *("relu", "relu6", "hardtanh", "clamp", "hardsigmoid", "hardswish", "leaky_relu", "elu", "sigmoid", "tanh"),
-    *("prelu", "add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu", "quantize"),
+    *("prelu", "add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu"),
 )
 JOINED = ("cat", "cat_alike")
 AVERAGES = ("avg_pool2d", "adaptive_avg_pool2d", "mean")
@@ -117,7 +117,7 @@ class Reader:
         return pieces
 
     def _read(self, step: Step) -> Iterator[Piece]:
-        op = step.op.removesuffix("_") if step.op not in OPERATORS or step.op.endswith("_") else step.op
+        op = step.op.removesuffix("_")  # in place: the same codes
         settings = resolved(step.settings, self.values)
         if op in LISTS or (op == "item" and isinstance(self.values[step.name], list)):
             self.lists[step.name] = self._list(step, settings)

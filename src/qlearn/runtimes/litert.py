@@ -226,9 +226,8 @@ def tanh(q: Codes, scale: float, zero_point: int, *, kernel: str) -> Codes:
     Args, raises: as ``logistic``.
     """
     _is(kernel, "reference")
-    x = np.clip((q.astype(np.float64) - zero_point) * np.float64(np.float32(scale)), -20, 20)
-    e = portable.exp(2 * x)
-    return _int8(np.rint(128 * ((e - 1) / (e + 1))))
+    x = (q.astype(np.float64) - zero_point) * np.float64(np.float32(scale))
+    return _int8(np.rint(128 * portable.tanh(x)))
 
 
 def hard_swish(q: Codes, q_quantization: Parameters, quantization: Parameters, *, kernel: str) -> Codes:

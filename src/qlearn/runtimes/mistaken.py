@@ -188,12 +188,11 @@ def _sigmoid(x: Array, _: Any) -> Array:
 
 
 def _tanh(x: Array, _: Any) -> Array:
-    e = portable.exp(2 * np.clip(x, -20, 20))
-    return np.asarray((e - 1) / (e + 1))
+    return portable.tanh(x)
 
 
 def _elu(x: Array, settings: Any) -> Array:
-    return np.where(x > 0, x, settings["alpha"] * (portable.exp(np.minimum(x, 0)) - 1))
+    return np.where(x > 0, x, settings["alpha"] * portable.expm1(np.minimum(x, 0)))
 
 
 PORTABLE = {"sigmoid": _sigmoid, "tanh": _tanh, "elu": _elu}

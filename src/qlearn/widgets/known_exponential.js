@@ -157,15 +157,36 @@ export function glibcTanh(x) {
   return x < 0 || Object.is(x, -0) ? -y : y;
 }
 
-// exp in float64 of sums and products alone, so that every machine and language has the same bits; right to within a few of the
-// last one. qlearn.runtimes.portable has it in Python.
+// exp, exp - 1 and tanh in float64 of sums and products alone, so that every machine and language has the same bits; right to
+// within a few of the last place. qlearn.runtimes.portable has them in Python.
 const LN2 = [0.6931471803691238, 1.9082149292705877e-10];
-const TAYLOR = [13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
+
+function reduced(x) { // [k, r] with x = k ln 2 + r
+  const wide = Math.min(Math.max(x, -700), 700);
+  const k = rint(wide * 1.4426950408889634);
+  return [k, (wide - k * LN2[0]) - k * LN2[1]];
+}
+
+function series(r) { // (exp(r) - 1) / r
+  let y = 1;
+  for (let n = 13; n > 1; n -= 1) y = 1 + (r * y) / n;
+  return y;
+}
 
 export function portableExp(x) {
-  const k = rint(Math.min(Math.max(x, -700), 700) * 1.4426950408889634);
-  const r = (Math.min(Math.max(x, -700), 700) - k * LN2[0]) - k * LN2[1];
-  let y = 1;
-  for (const n of TAYLOR) y = 1 + (r * y) / n;
-  return y * 2 ** k;
+  const [k, r] = reduced(x);
+  return (1 + r * series(r)) * 2 ** k;
+}
+
+export function portableExpm1(x) {
+  const [k, r] = reduced(x);
+  const near = r * series(r);
+  return k === 0 ? near : (1 + near) * 2 ** k - 1;
+}
+
+export function portableTanh(x) {
+  const size = Math.abs(x);
+  const t = portableExpm1(2 * Math.min(size, 22));
+  const y = size < 1 ? t / (t + 2) : 1 - 2 / (t + 2);
+  return x < 0 ? -y : y;
 }

@@ -1,6 +1,6 @@
 import { clamp, DTYPES, fma32, fround, reciprocal, rint } from "./arithmetic.js";
 import { arithmetic, constant, halfAway, step, within } from "./known_codes.js";
-import { portableExp } from "./known_exponential.js";
+import { portableExp, portableTanh } from "./known_exponential.js";
 import { fits, high, highMultiply, multiplierOf, times } from "./known_fixed.js";
 
 // Other runtimes' arithmetics, as qlearn.runtimes has them: onnxruntime, litert, arm_compute. LiteRT's codes are int8; of quint8
@@ -213,7 +213,7 @@ export function activationElsewhere(operator, p) {
   const whole = (w) => step("integer", w, "float64", rint);
   if (operator === "tanh") {
     found.push(lane("LiteRT", int8(p, "all kernels: exact, then rounded"), {
-      then: [exact, step("v", "128·tanh(x)", "float64", (x) => { const e = portableExp(2 * clamp(x, -20, 20)); return 128 * ((e - 1) / (e + 1)); }), whole("rint"), clampOf8(p)],
+      then: [exact, step("v", "128·tanh(x)", "float64", (x) => 128 * portableTanh(x)), whole("rint"), clampOf8(p)],
     }));
   }
   if (operator === "sigmoid" && out === 2 ** -8 && zo === low) {

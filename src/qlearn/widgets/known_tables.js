@@ -1,6 +1,6 @@
 import { cvtps2dq, DTYPES, dequantizeFused, fma32, fround, reciprocal, rint } from "./arithmetic.js";
 import { arithmetic, constant, finish, mistaken, ROUNDED_OTHERWISE, step, within } from "./known_codes.js";
-import { glibcExp, glibcExpm1, glibcTanh, portableExp, sleefExp, sleefExpm1, sleefTanh } from "./known_exponential.js";
+import { glibcExp, glibcExpm1, glibcTanh, portableExp, portableExpm1, portableTanh, sleefExp, sleefExpm1, sleefTanh } from "./known_exponential.js";
 
 // Activations: a function of one code, dequantized and quantized as add does. The exponentials are float32 and float64
 // arithmetic alone, so that every lane is here.
@@ -24,10 +24,10 @@ export const chosen = { sigmoid: { quint8: [2 ** -8, 0], qint8: [2 ** -8, -128] 
 // The real function in float64.
 const EXACT = {
   sigmoid: () => (x) => 1 / (1 + portableExp(-x)),
-  tanh: () => (x) => { const e = portableExp(2 * Math.min(Math.max(x, -20), 20)); return (e - 1) / (e + 1); },
+  tanh: () => portableTanh,
   hardsigmoid: () => (x) => Math.min(Math.max(x + 3, 0), 6) / 6,
   hardswish: () => (x) => (x * Math.min(Math.max(x + 3, 0), 6)) / 6,
-  elu: ({ alpha }) => (x) => (x > 0 ? x : alpha * (portableExp(Math.min(x, 0)) - 1)),
+  elu: ({ alpha }) => (x) => (x > 0 ? x : alpha * portableExpm1(Math.min(x, 0))),
   leaky_relu: ({ slope }) => (x) => (x > 0 ? x : x * slope),
 };
 
