@@ -55,7 +55,7 @@ NAMED = {**TABLE, "names": ["q1", "q2", "yours"]}
         ("1,2\n3\n", "Line 2 has 1 column, those above have 2."),
         ("1 2\n3 4 5\n", "Line 2 has 3 columns, those above have 2."),
         ("1,2,x\n", "Line 1, column 3 is not a number: “x”."),
-        ("1;2\n0,5;2\n", "Line 2, column 1 is not a number: “0,5”."),
+        ("1;2\n0,5;2\n", "Line 2, column 1 is “0,5”: write a decimal comma as a point."),
         ("12abc 3\n4 5\n", "Line 1, column 1 is not a number: “12abc”."),
         ("a,b\n", "There is no line of numbers."),
         ("\n\n", "There is no line of numbers."),

@@ -159,26 +159,46 @@ def test_a_verdict_on_many_rows(tmp_path):
     def lanes(*differ):
         kinds = ("pytorch", "pytorch", "mistake", "runtime")
         return [
-            {"kind": kind, "name": f"n{i}", "words": f"words {i}", "key": str(i), "differ": n}
+            {"kind": kind, "name": f"n{i}", "words": f"words {i}", "key": str(i), "differ": n, "first": 41}
             for i, (kind, n) in enumerate(zip(kinds, differ, strict=True))
         ]
 
-    found = run(
-        source,
-        [[lanes(*each), 1000] for each in ((0, 0, 0, 9), (0, 7, 0, 9), (8, 7, 0, 9), (8, 7, 0, 0), (8, 7, 5, 9))],
-        tmp_path,
-    )
+    cases = [
+        (0, 0, 0, 9),
+        (0, 7, 0, 9),
+        (800, 7, 0, 9),
+        (7, 7, 0, 0),
+        (70, 70, 10, 90),
+        (70, 90, 1, 90),
+        (1, 90, 11, 90),
+    ]
+    found = run(source, [[lanes(*each), 1000] for each in [*cases, (70, 70, 11, 90)]], tmp_path)
     assert found == [
         ["All 1,000 rows are PyTorch’s, on every path.", ""],
         ["All 1,000 rows are PyTorch’s.", "By n0. On its other paths some are others."],
-        ["PyTorch differs from yours in 7 rows of 1,000. All of yours are what “n2” gives.", "Words 2."],
+        [
+            "PyTorch differs from yours in 7 to 800 rows of 1,000, by its path. All of yours are what “n2” gives.",
+            "Words 2.",
+        ],
         [
             "PyTorch differs from yours in 7 rows of 1,000. All of yours are what n3 gives (so does “n2”).",
             "These rows do not tell them apart.",
         ],
         [
-            "PyTorch differs from yours in 7 rows of 1,000. No known arithmetic gives all of yours.",
-            "The nearest is “n2”, which differs in 5 rows. What to do is told below the frame.",
+            "PyTorch differs from yours in 70 rows of 1,000. "
+            "All of yours are what “n2” gives but 10 rows, the first of them row 42.",
+            "Words 2.",
+        ],
+        [
+            "PyTorch differs from yours in 70 to 90 rows of 1,000, by its path. "
+            "All of yours are what “n2” gives but row 42.",
+            "Words 2.",
+        ],
+        ["All of yours are PyTorch’s (n0) but row 42.", ""],
+        [
+            "PyTorch differs from yours in 70 rows of 1,000. No known arithmetic gives yours, nor comes near.",
+            "Is each column what it is taken for, and each scale and zero point right? "
+            "What else to do is told below the frame.",
         ],
     ]
 

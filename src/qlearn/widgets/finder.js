@@ -3,11 +3,11 @@ import { laneChoice, onPaper, partedWords, stepsTable, whoseTable } from "./find
 import { numbersForm } from "./finder_form.js";
 import { manyBox } from "./finder_many.js";
 import { neighbourhood } from "./finder_neighbours.js";
-import { shortest } from "./finder_numbers.js";
+import { rangeOf, shortest } from "./finder_numbers.js";
 import { copy, later } from "./finder_rest.js";
 import { rowOfCodes } from "./finder_row.js";
 import { completed, fieldsOf, isTyped, linkOf, paramsHold, stateOf, textOf, textsOf, understood } from "./finder_state.js";
-import { finding, nearTie, same, verdict, verdictOfMany, wordsOf } from "./finder_words.js";
+import { finding, nearly, nearTie, same, verdict, verdictOfMany, wordsOf } from "./finder_words.js";
 import { arithmetics, OPERATORS, recipe } from "./known.js";
 
 // Find my wrong integer: an operator's numbers go in; PyTorch's integers, every number on the way, and whose arithmetic gives
@@ -69,16 +69,18 @@ function render({ model, el }) {
   const restTable = comparison([], "ql-find-counts");
   const restOfRows = html("details", { class: "ql-more", ontoggle: () => show() }, html("summary", {}, "The other arithmetics"), restTable.root);
   const place = html("span", { class: "ql-find-place" });
-  const against = laneChoice("row that differs from", () => {});
+  let walked = null; // the arithmetic from which the rows that are walked through differ, if the reader chose one
+  const against = laneChoice("row that differs from", (key) => { walked = key; box.ask(key, -1, 1); });
   const hop = (direction, words) => html("button", { type: "button", class: "ql-button", onclick: () => box.ask(against.key(), at ?? -1, direction) }, words);
   const walk = html("div", { class: "ql-find-walk" }, place, hop(-1, "‹ previous"), hop(1, "next ›"), against.root);
   const box = manyBox({
     source: () => model.get("_esm"),
     asked: () => { const now = means(); return paramsHold(operator(), now) ? { operator: operator(), p: now.p, dtype: now.dtype } : null; },
     compared(result, withYours) {
-      [rows, at] = [result && { ...result, withYours }, null];
+      [rows, at, walked] = [result && { ...result, withYours }, null, null];
       if (rows) {
-        const first = known(means()).map(({ key }) => rows.found.find((one) => one.key === key)).find((one) => one.first >= 0);
+        const counted = counts();
+        const first = nearly(counted, rows.rows) ?? counted.find((one) => one.first >= 0);
         box.ask(null, first?.first ?? 0, 0);
       }
       show();
@@ -150,7 +152,8 @@ function render({ model, el }) {
     if (inRows()) drawRows();
     const [said, more] = inRows() && rows.withYours ? verdictOfMany(lanes, rows.rows) : verdict(lanes, now.yours, shown);
     become(headline, said.map((one) => (typeof one === "string" ? one : part("b", { class: one.torch ? "ql-of-torch" : "ql-of-ours" }, one.torch ?? one.ours))));
-    note.textContent = more;
+    const none = !inRows() && OPERATORS[operator()].output === "code" && now.yours !== null ? outside(now) : "";
+    note.textContent = none || more;
 
     left.update(lanes.filter(({ kind }) => kind === "pytorch"), taken.left);
     const others = lanes.filter(({ key }) => key !== left.key());
@@ -167,25 +170,33 @@ function render({ model, el }) {
       [numpy, c].forEach((text, i) => { code[i][1].textContent = text; });
     }
   }
+  function outside({ dtype, yours }) {
+    const [low, high] = rangeOf({ kind: "code" }, dtype);
+    return yours < low || yours > high ? `${dtype} has the codes ${sayAll(low)} to ${high}: ${sayAll(yours)} is not one of them.` : "";
+  }
   // What to lay beside PyTorch's: whatever gives yours, in all rows if there are many; or else differs from it.
   function explanation(others, yours) {
-    const all = others.find(({ differ }) => differ === 0);
+    const all = others.find(({ differ }) => differ === 0) ?? (inRows() && rows?.withYours ? nearly(others, rows.rows) : null);
     if (all) return all;
     const theirs = pytorchs()?.code;
     const giving = others.filter((lane) => yours !== null && lane.code !== null && same(lane.code, yours));
     return giving.find(({ kind }) => kind === "runtime") ?? giving[0] ?? others.find((lane) => lane.code !== null && !same(lane.code, theirs)) ?? others[0];
   }
-  function drawRows() {
+  function counts(of = known(means())) {
     const by = new Map(rows.found.map((one) => [one.key, one]));
-    lanes = lanes.map((lane) => ({ ...lane, differ: by.get(lane.key).many, first: by.get(lane.key).first }));
-    const first = ({ kind, differ }) => kind === "pytorch" || differ === 0;
+    return of.map((lane) => ({ ...lane, differ: by.get(lane.key).many, first: by.get(lane.key).first }));
+  }
+  function drawRows() {
+    lanes = counts(lanes);
+    const near = lanes.some(({ differ }) => differ === 0) ? null : nearly(lanes, rows.rows);
+    const first = ({ key, kind, differ }) => kind === "pytorch" || differ === 0 || key === near?.key;
     const row = ({ name, words, kind, differ, first: where }) => [words ? [name, words] : name, differ === 0 ? "ours" : kind === "pytorch" ? "torch" : "plain", differ === 0 ? "none" : integer(differ), where < 0 ? "" : integer(where + 1)];
     const head = ["whose", "rows that differ", "first"];
     rowTable.update(lanes.filter(first).map(row), head);
     restOfRows.hidden = lanes.every(first);
     if (restOfRows.open) restTable.update(lanes.filter((lane) => !first(lane)).sort((a, b) => a.differ - b.differ).map(row), head);
     const differing = lanes.filter(({ differ }) => differ > 0);
-    against.update(differing, against.key());
+    against.update(differing, walked ?? near?.key);
     walk.classList.toggle("ql-find-still", differing.length === 0);
     place.textContent = `Row ${integer(at + 1)}: ${OPERATORS[operator()].inputs.map(({ name, label }) => `${label} ${texts[name]}`).join(", ")}${texts.yours ? `; yours ${texts.yours}` : ""}`;
   }
@@ -242,6 +253,7 @@ function render({ model, el }) {
   });
   function restore() {
     const state = inPage ? stateOf(location.hash) : null;
+    if (!state && inPage && location.hash.startsWith("#find=")) tell("The link names no operator of this page.");
     if (!state) return false;
     const { entries } = state;
     set("operator", state.operator);
@@ -250,6 +262,7 @@ function render({ model, el }) {
     Object.assign(taken, { left: entries.at ?? null, right: entries.with ?? null });
     fill(textsOf(state.operator, entries));
     turned();
+    if (inRows() && !box.has()) box.remind();
     return true;
   }
   function reset() {

@@ -127,6 +127,7 @@ function cellNumber(bytes, from, to, line, k) {
 function oddNumber(text, line, k) {
   const value = numberOf(text.replace(/^"(.*)"$/, "$1"));
   if (text === "") throw new Malformed(`Line ${line}, column ${k + 1} is empty.`);
+  if (/^"?[+-]?\d+,\d+"?$/.test(text)) throw new Malformed(`Line ${line}, column ${k + 1} is “${text.slice(0, 40)}”: write a decimal comma as a point.`);
   if (Number.isNaN(value) && !/^[+-]?nan$/i.test(text)) throw new Malformed(`Line ${line}, column ${k + 1} is not a number: “${text.slice(0, 40)}”.`);
   return value;
 }

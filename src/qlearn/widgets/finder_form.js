@@ -63,7 +63,7 @@ export function numbersForm({ texts, now, changed }) {
         type: "text", id, autocomplete: "off", autocapitalize: "off", spellcheck: "false", "aria-describedby": message,
         ...(label === one.label ? {} : { "aria-label": one.label }),
         oninput: () => set(node.value),
-        onfocus: () => { if (active !== name) { active = name; changed(null); } },
+        onfocus: () => { if (active !== name && name !== "yours") { active = name; changed(null); } },
         onkeydown: (event) => {
           const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
           if (direction && !event.altKey && !event.ctrlKey && !event.metaKey && step(name, direction, event.shiftKey)) event.preventDefault();
@@ -134,7 +134,7 @@ export function numbersForm({ texts, now, changed }) {
     for (const [name, node] of controls) if (node.type === "text") node.setAttribute("aria-invalid", String(errors.has(name)));
     const one = chosen();
     const value = valueOf(one);
-    label.textContent = one.name === "yours" ? "step yours" : `step the ${one.label}`;
+    label.textContent = `step the ${one.label}`;
     slider.disabled = typeof value !== "number";
     if (slider.disabled) return;
     if (whole(one)) {

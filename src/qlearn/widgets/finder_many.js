@@ -159,6 +159,7 @@ export function manyBox({ source, asked, compared, row, yoursLabel = "yours" }) 
     show, place, compare, forget,
     has: () => table !== null,
     ask: (key, after, step) => { if (running && table) running.worker.postMessage({ id, kind: "row", key, after, step }); },
+    remind: () => say("A link holds the scales and zero points, and no rows: paste or choose them again."),
     clear: () => { text.value = ""; forget(); say(""); progress.hidden = true; },
     end: () => { clearTimeout(rest); running?.end(); },
   };

@@ -67,7 +67,7 @@ export function linkOf(operator, entries) {
 export function stateOf(fragment) {
   if (!fragment.startsWith("#find=")) return null;
   const [operator, ...said] = fragment.slice(6).split("&");
-  if (!(operator in OPERATORS)) return null;
+  if (!Object.hasOwn(OPERATORS, operator)) return null;
   const entries = {};
   for (const one of said) {
     const at = one.indexOf("=");

@@ -41,19 +41,30 @@ export function verdict(lanes, yours, show = sayAll) {
   return [[...mine, ` is what ${called(first)} gives, and ${rest.length} others.`], "One number has several explanations; of many numbers few are left."];
 }
 
-// The same for many rows: each of `lanes` has `differ`, in how many rows it gives another number than yours.
+// Of many rows: the arithmetic that all but a few follow, null if none comes so near.
+export const nearly = (lanes, rows) => {
+  const nearest = lanes.reduce((a, b) => (b.differ < a.differ ? b : a));
+  return nearest.differ > 0 && nearest.differ <= rows / 100 ? nearest : null;
+};
+
+// The same for many rows: each of `lanes` has `differ`, in how many rows it gives another number than yours, and `first`.
 export function verdictOfMany(lanes, rows) {
   const theirs = lanes.filter(({ kind }) => kind === "pytorch");
   const right = theirs.filter(({ differ }) => differ === 0);
   const all = rows === 1 ? "The one row is" : `All ${integer(rows)} rows are`;
   if (right.length === theirs.length) return [[`${all} PyTorch’s, on every path.`], ""];
   if (right.length > 0) return [[`${all} PyTorch’s.`], `By ${few(right.map(({ name }) => name))}. On its other paths some are others.`];
-  const least = theirs.reduce((a, b) => (b.differ < a.differ ? b : a));
-  const differs = ["PyTorch differs from yours in ", { torch: many(least.differ, "row") }, ` of ${integer(rows)}.`];
+  const [least, most] = [Math.min, Math.max].map((end) => end(...theirs.map(({ differ }) => differ)));
+  const counted = least === most ? many(least, "row") : `${integer(least)} to ${integer(most)} rows`;
+  const differs = ["PyTorch differs from yours in ", { torch: counted }, ` of ${integer(rows)}${least === most ? "." : ", by its path."}`];
   const others = lanes.filter(({ kind, differ }) => kind !== "pytorch" && differ === 0);
   if (others.length === 0) {
-    const nearest = lanes.reduce((a, b) => (b.differ < a.differ ? b : a));
-    return [[...differs, " No known arithmetic gives all of ", { ours: "yours" }, "."], `The nearest is ${called(nearest)}, which differs in ${many(nearest.differ, "row")}. What to do is told below the frame.`];
+    const near = nearly(lanes, rows);
+    if (!near) return [[...differs, " No known arithmetic gives ", { ours: "yours" }, ", nor comes near."], "Is each column what it is taken for, and each scale and zero point right? What else to do is told below the frame."];
+    const where = near.differ === 1 ? `row ${integer(near.first + 1)}` : `${integer(near.differ)} rows, the first of them row ${integer(near.first + 1)}`;
+    const whose = near.kind === "pytorch" ? `PyTorch’s (${near.name})` : `what ${called(near)} gives`;
+    const before = near.kind === "pytorch" ? ["All of "] : [...differs, " All of "];
+    return [[...before, { ours: "yours" }, ` are ${whose} but ${where}.`], sentence(near.kind === "pytorch" ? "" : near.words)];
   }
   const first = others.find(({ kind }) => kind === "runtime") ?? others[0];
   const explained = [...differs, " All of ", { ours: "yours" }, ` are what ${called(first)} gives`];
@@ -83,6 +94,8 @@ export function stepPairs(one, other) {
   return pairs;
 }
 
+const TOLD = 8; // explanations in a report
+
 // Plain text for a bug report.
 export function finding({ title, given, lanes, yours, headline, note, parted, link, show = sayAll }) {
   const theirs = lanes.filter(({ kind, code }) => kind === "pytorch" && code !== null);
@@ -93,7 +106,8 @@ export function finding({ title, given, lanes, yours, headline, note, parted, li
     ...distinct(theirs.map(({ code }) => code)).map((code) => `PyTorch: ${show(code)} (${who(code)})`),
     yours === null ? "" : `Mine: ${show(yours)}`,
     headline, note,
-    ...explained.map(({ name, words }) => `  ${name}${words ? `: ${words}` : ""}`),
+    ...explained.slice(0, TOLD).map(({ name, words }) => `  ${name}${words ? `: ${words}` : ""}`),
+    explained.length > TOLD ? `  and ${explained.length - TOLD} others` : "",
     parted, link,
   ].filter(Boolean).join("\n");
 }
