@@ -58,10 +58,10 @@ function render({ model, el }) {
   const voice = html("p", { class: "ql-find-hidden", "aria-live": "polite" });
   const whose = whoseTable(() => show());
   const near = neighbourhood((field, value) => form.put(field.name, value));
-  const [left, right] = [["PyTorch’s", "left"], ["beside", "right"]].map(([label, side]) => laneChoice(label, (key) => { taken[side] = key; show(); remember.ask(); }));
+  const [left, right] = [["PyTorch’s", "left"], ["beside", "right"]].map(([label, side]) => laneChoice(label, (key) => { taken[side] = key; show(); touch(); }));
   const steps = stepsTable();
   const tie = html("p", { class: "ql-find-note" });
-  const bits = html("input", { type: "checkbox", onchange: () => { set("bits", bits.checked); show(); remember.ask(); } });
+  const bits = html("input", { type: "checkbox", onchange: () => { set("bits", bits.checked); show(); touch(); } });
   const code = ["NumPy", "C99"].map((language) => [html("h4", {}, language), html("pre", { tabindex: "0" })]);
   const lines = html("details", { class: "ql-more", ontoggle: () => show() }, html("summary", {}, "The same in NumPy and in C, with these numbers"), ...code.flat());
 
@@ -210,8 +210,8 @@ function render({ model, el }) {
   const remember = later(400, () => {
     voice.textContent = headline.hidden ? "" : `${headline.textContent} ${note.textContent}`;
     if (inPage && touched) history.replaceState(history.state, "", fragment());
-    touched = true;
   });
+  const touch = () => { touched = true; remember.ask(); };
   function changed() {
     live = null;
     const { p, inputs, yours, errors } = means();
@@ -221,7 +221,7 @@ function render({ model, el }) {
       asking.ask();
     }
     show();
-    remember.ask();
+    touch();
   }
   form.root.addEventListener("input", () => { if (inRows()) compareAgain.ask(); });
   form.kinds.addEventListener("change", () => { if (inRows()) compareAgain.ask(); });
@@ -289,6 +289,7 @@ function render({ model, el }) {
   mode.update(inRows() ? 1 : 0);
   if (!restore()) changed();
   else if (el.getBoundingClientRect().top > innerHeight / 2) el.scrollIntoView();
+  touched = false;
   draw();
   addEventListener("hashchange", restore);
   const end = followWidth(el, show);

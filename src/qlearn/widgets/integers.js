@@ -282,7 +282,7 @@ async function render({ model, el }) {
     again.disabled = model.get("M") === 0;
     fails.disabled = judged.failing === null;
     table.update([["the line", "ours", ...[line.M, line.B].map((n) => [integer(n), `${bits(n)} bits`, ""]), line.S, judged.lates.length, judged.wrong.length]]);
-    words.textContent = sentence(known, judged, late, live);
+    words.textContent = sentence(known, line, judged, late, live);
   };
   const later = oncePerFrame(show);
   let rest = 0;
@@ -301,13 +301,13 @@ async function render({ model, el }) {
 }
 
 // The picture in words.
-export function sentence({ found, x, R, least }, judged, late, live) {
+export function sentence({ found, x, R, least }, { S }, judged, late, live) {
   const parts = [`${many(found.points.length, "step")}, ${say(x, 6)} accumulators each; R = ${say(R, 4)}.`];
   if (least[0] !== null) parts.push(`A line needs ${many(least[0], "bit")} of S${least[1] !== null && least[1] < least[0] ? `, one with late codes ${least[1]}` : ""}.`);
   else if (least[1] !== null) parts.push(`No line, but one with late codes from S = ${least[1]} on.`);
   else parts.push("No line, and none with late codes: thresholds.");
-  if (judged.failing !== null) parts.push(`This one gives the accumulator ${integer(judged.failing)} the code ${judged.code(judged.failing)}; it is ${judged.right(judged.failing)}.`);
-  else parts.push(`This one is right at every accumulator from ${integer(found.low)} to ${integer(found.high)}${late && judged.lates.length ? `, with ${many(judged.lates.length, "late code")}` : ""}.`);
+  if (judged.failing !== null) parts.push(`This one, with ${many(S, "bit")}, gives the accumulator ${integer(judged.failing)} the code ${judged.code(judged.failing)}; it is ${judged.right(judged.failing)}.`);
+  else parts.push(`This one, with ${many(S, "bit")}, is right at every accumulator from ${integer(found.low)} to ${integer(found.high)}${late && judged.lates.length ? `, with ${many(judged.lates.length, "late code")}` : ""}.`);
   if (live) {
     const differ = live.first.filter((T, i) => T !== found.first[i]).length;
     parts.push(differ === 0 ? `The running PyTorch ${live.version} has the same steps.` : `The running PyTorch ${live.version} differs in ${differ} steps.`);
