@@ -4,10 +4,10 @@ import re
 import tomllib
 
 import pytest
-import yaml
 
 import book
 
+yaml = pytest.importorskip("yaml")
 CLIPPED = """() => [...document.querySelectorAll("pre")]
     .filter((pre) => pre.scrollWidth > pre.clientWidth).map((pre) => pre.innerText)"""
 SCREENS = [(1280, 800), (390, 844)]

@@ -315,7 +315,7 @@ def test_the_test_bench_runs(folder: Path, tmp_path: Path) -> None:
         names = ("qa", "qb", "sa", "za", "sb", "zb", "s", "z")
         pattern = "_".join(f"%0{w}x" for w in (2, 2, 16, 2, 16, 2, 16, 2))
         lines = [
-            f"232'h{pattern % tuple(int(rows[k][i]) for k in names)}: q = {rows['q'][i] ^ (changed and i == 5)};"
+            f"232'h{pattern % tuple(int(rows[k][i]) for k in names)}: q = {int(rows['q'][i]) ^ (changed and i == 5)};"
             for i in range(vectors.ROWS)
         ]
         looked_up = f"case ({{qa, qb, sa, za, sb, zb, s, z}})\n{chr(10).join(lines)}\ndefault: q = 0;\nendcase"
