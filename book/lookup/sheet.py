@@ -366,8 +366,8 @@ ACCUMULATORS = Section(
         Line(
             "pair",
             "16-bit pairs",
-            "neighbours in a sum, on CPUs without VNNI (fbgemm, x86, onednn), in FBGEMM’s depthwise on every CPU. acc is "
-            "the sum of these, less zx times the sum of w",
+            "neighbours in a sum, on CPUs without VNNI (fbgemm, x86, onednn), in FBGEMM’s depthwise on every CPU. "
+            "acc is the sum of these, less zx times the sum of w",
             r"\min(\max(x_0 w_0 + x_1 w_1, -2^{15}), 2^{15} - 1)",
             "np.clip(x0 * w0 + x1 * w1, -32768, 32767)",
             "fminf(fmaxf(f(x0 * w0 + x1 * w1), -32768), 32767)",
