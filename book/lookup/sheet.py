@@ -366,8 +366,8 @@ ACCUMULATORS = Section(
         Line(
             "pair",
             "16-bit pairs",
-            "CPUs without VNNI, on fbgemm, x86, onednn; FBGEMM’s depthwise on every CPU. acc is then the sum of "
-            "these, less zx times the sum of w",
+            "neighbours in a sum, on CPUs without VNNI (fbgemm, x86, onednn), in FBGEMM’s depthwise on every CPU. "
+            "acc is the sum of these, less zx times the sum of w",
             r"\min(\max(x_0 w_0 + x_1 w_1, -2^{15}), 2^{15} - 1)",
             "np.clip(x0 * w0 + x1 * w1, -32768, 32767)",
             "fminf(fmaxf(f(x0 * w0 + x1 * w1), -32768), 32767)",
@@ -375,7 +375,7 @@ ACCUMULATORS = Section(
         Line(
             "onednn_avx512",
             "onednn: y",
-            "VNNI, AVX-512; convolution on x86 with VNNI. There w = f(sw)",
+            "VNNI, AVX-512; convolution on x86 with VNNI",
             r"y = \mathrm{acc} \cdot R(D(s_x)) \cdot w + b",
             "f(acc) * R(D(sx)) * w + b",
             "f(acc) * R(D(sx)) * w + b",
@@ -383,13 +383,20 @@ ACCUMULATORS = Section(
         Line(
             "onednn_avx2",
             "onednn: y",
-            "AVX2, AMX; in 2.1 to 2.10 everywhere",
+            "AVX2 but for its reference kernel, AMX; in 2.1 to 2.10 everywhere",
             r"y = \mathrm{acc} \cdot (R(D(s_x)) \cdot w) + b",
             "f(acc) * (R(D(sx)) * w) + b",
             "f(acc) * (R(D(sx)) * w) + b",
         ),
         Line("onednn_w", "onednn: w", "linear, weight per tensor", r"w = R(D(s_w))", "R(D(sw))", "R(D(sw))"),
-        Line("onednn_w_channel", "onednn: w", "linear, per channel", r"w = R(R(s_w))", "R(R(sw))", "R(R(sw))"),
+        Line(
+            "onednn_w_channel",
+            "onednn: w",
+            "linear, per channel; in a convolution w = f(sw)",
+            r"w = R(R(s_w))",
+            "R(R(sw))",
+            "R(R(sw))",
+        ),
         Line(
             "onednn_code",
             "onednn: code",

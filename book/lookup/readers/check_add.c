@@ -1,9 +1,11 @@
-/* cc -std=c99 -ffp-contract=off -o check_add check_add.c -lm && ./check_add add_body.csv */
+/* cc -std=c99 -ffp-contract=off -o check_add check_add.c -lm
+   ./check_add add_body.csv */
 #include <math.h>
 #include "read_vectors.h"
 
 /* Put your own here. This is the cheat sheet's: add, vector body. */
-static int add(int qa, double sa, int za, int qb, double sb, int zb, double s, int z)
+static int add(int qa, double sa, int za, int qb, double sb, int zb,
+               double s, int z)
 {
     float a = fmaf((float)sa, (float)qa, (float)sa * (float)-za);
     float b = fmaf((float)sb, (float)qb, (float)sb * (float)-zb);
@@ -20,8 +22,10 @@ int main(int count, char **names)
         return 2;
     read_row(file, v); /* the names */
     while (read_row(file, v) == 9) {
+        int q = add((int)v[0], v[2], (int)v[3], (int)v[1], v[4], (int)v[5],
+                    v[6], (int)v[7]);
         rows++;
-        differ += add((int)v[0], v[2], (int)v[3], (int)v[1], v[4], (int)v[5], v[6], (int)v[7]) != (int)v[8];
+        differ += q != (int)v[8];
     }
     fclose(file);
     printf("%ld rows, %ld differ\n", rows, differ);

@@ -1,10 +1,11 @@
-/* The rows of a .csv of test vectors. A double holds each of their numbers exactly. */
+/* The rows of a .csv of test vectors; a double holds each number exactly. */
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { COLUMNS = 32 };
 
-/* Read one row; return how many columns it has: 0 at the end of the file, and for the line of names. */
+/* Read one row; return how many numbers it has: 0 for the line of names, and
+   at the end of the file. */
 static int read_row(FILE *file, double row[COLUMNS])
 {
     char line[1024], *at = line, *end;

@@ -4,8 +4,6 @@ import re
 
 import numpy as np
 
-FLOATS = {32: np.float32, 64: np.float64}
-
 
 def from_npz(path):
     """Each column of its own dtype; "about" says who gave the integers."""
@@ -24,5 +22,6 @@ def from_hex(path):
     with open(path, encoding="utf-8") as file:
         _, bits, *words = file.read().splitlines()
     names = re.findall(r"(\w+) \d+", bits.removeprefix("// bits: "))
-    table = np.array([[int(part, 16) for part in word.split("_")] for word in words], np.uint64)
+    rows = [[int(part, 16) for part in word.split("_")] for word in words]
+    table = np.array(rows, np.uint64)
     return dict(zip(names, table.T, strict=True))
