@@ -47,7 +47,7 @@ def lane_of(operator, where, keys, machine):
         return pool_lane(where, keys)
     if operator.startswith("requantize"):
         onednn = "onednn-avx512" if machine.capability == "AVX512" else "onednn-avx2"
-        x86 = onednn if operator == "requantize_conv" and machine.vnni else "fbgemm"
+        x86 = onednn if operator == "requantize_conv" and machine.cpu == "VNNI" else "fbgemm"
         return {"fbgemm": "fbgemm", "qnnpack": "qnnpack", "onednn": onednn, "x86": x86}[where]
     if where == "qnnpack" and operator == "hardsigmoid":
         return "tail-2.13"
