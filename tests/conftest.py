@@ -58,6 +58,18 @@ def dispatch(request: pytest.FixtureRequest) -> str:
     return _available(request, oracle.dispatch_unavailable)
 
 
+@pytest.fixture(params=oracle.ASKED, ids=str)
+def asked(request: pytest.FixtureRequest) -> oracle.Asked:
+    """An engine on this CPU, and as a CPU without AVX-512 where this one has it; skipped where it cannot be asked."""
+    import live_layers
+
+    found: oracle.Asked = request.param
+    if found.cpu and oracle.HIGHEST != "AVX512":
+        pytest.skip("this CPU has no AVX-512, and is asked as it is")
+    live_layers.need(*found)
+    return found
+
+
 def _available(request: pytest.FixtureRequest, unavailable: Callable[[str], str | None]) -> str:
     """The fixture's capability; the test is skipped, with the reason, where there is one."""
     if reason := unavailable(request.param):

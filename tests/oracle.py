@@ -18,13 +18,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from qlearn import Machine
-from qlearn.machine import _cpu
+from qlearn.machine import ENGINES, _cpu
 from qlearn.machine.releases import BOOK, release_of
 from strategies import arranged
 
@@ -67,6 +67,29 @@ def cpu_flags() -> frozenset[str]:
     """What the CPU can do, from /proc/cpuinfo; nothing where Linux does not say it."""
     lines = _cpu.CPUINFO.read_text().splitlines() if _cpu.CPUINFO.exists() else []
     return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+HIGHEST = "AVX512" if "avx512f" in cpu_flags() else "AVX2"
+"""The highest capability that layers have here."""
+
+
+class Asked(NamedTuple):
+    """Where PyTorch runs: the keywords of ``ask``."""
+
+    engine: str
+    cpu: str = ""  # "AVX2": as a CPU without AVX-512, and so without VNNI
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.cpu}".strip()
+
+    @property
+    def capability(self) -> str:
+        """The highest there is."""
+        return self.cpu or HIGHEST
+
+
+ASKED = (*map(Asked, ENGINES), *(Asked(engine, "AVX2") for engine in ("fbgemm", "x86", "onednn")))
+"""Each engine on this CPU; and, but for qnnpack, which does not look at it, as a CPU without AVX-512."""
 
 
 @functools.cache

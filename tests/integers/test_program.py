@@ -6,47 +6,22 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
-import live_layers
 import program_models
-from live_layers import ENGINES
-from oracle import COMPARED, DIFFERING, ask
+from oracle import COMPARED, DIFFERING, Asked, ask
 from program_models import MACHINES, SHAPE, network
 from qlearn import Machine, Network
 from qlearn.integers import Program, Unproven
 from qlearn.integers.pieces import Layer
 from qlearn.network import Ref, Step
 
-CAPABILITY = "AVX512" if "avx512f" in live_layers.cpu_flags() else "AVX2"
-
-
-class Asked(NamedTuple):
-    """Where PyTorch runs: the keywords of ``ask``."""
-
-    engine: str
-    cpu: str = ""  # "AVX2": as a CPU without VNNI, whose sums saturate
-
-    def __str__(self) -> str:
-        return f"{self.engine} {self.cpu}".strip()
-
-
-@pytest.fixture(
-    params=[*map(Asked, ENGINES), *(Asked(engine, "AVX2") for engine in ("fbgemm", "x86", "onednn"))], ids=str
-)
-def asked(request: pytest.FixtureRequest) -> Asked:
-    found: Asked = request.param
-    if found.cpu and "avx512f" not in live_layers.cpu_flags():
-        pytest.skip("this CPU has no AVX-512, and is asked as it is")
-    live_layers.need(*found)
-    return found
-
 
 def answer(asked: Asked, function: Callable[..., Any], *args: Any) -> Any:
-    return ask(asked.cpu or CAPABILITY, function, *args, engine=asked.engine, cpu=asked.cpu)
+    return ask(asked.capability, function, *args, engine=asked.engine, cpu=asked.cpu)
 
 
 def check(found: dict[str, int], what: object) -> None:

@@ -4,53 +4,23 @@ import io
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 import live_layers
 import network_models
-from live_layers import ENGINES
 from network_models import SMALL
-from oracle import COMPARED, DIFFERING, ask, unavailable
+from oracle import COMPARED, DIFFERING, HIGHEST, Asked, ask, unavailable
 from qlearn import Machine, Network, QTensor
 from qlearn.network import Progress, Ref, Step
-
-CAPABILITY = "AVX512" if "avx512f" in live_layers.cpu_flags() else "AVX2"
-
-
-class Asked(NamedTuple):
-    """Where PyTorch runs: the keywords of ``ask``."""
-
-    engine: str
-    cpu: str = ""  # "AVX2": as a CPU without AVX-512
-
-    def __str__(self) -> str:
-        return f"{self.engine} {self.cpu}".strip()
-
-
-@pytest.fixture(
-    params=[*map(Asked, ENGINES), *(Asked(engine, "AVX2") for engine in ("fbgemm", "x86", "onednn"))], ids=str
-)
-def asked(request: pytest.FixtureRequest) -> Asked:
-    """An engine, on this CPU; and as a CPU without AVX-512 where this one has it (qnnpack does not look at it)."""
-    found: Asked = request.param
-    if found.cpu and "avx512f" not in live_layers.cpu_flags():
-        pytest.skip("this CPU has no AVX-512, and is asked as it is")
-    live_layers.need(*found)
-    return found
 
 
 def threads_of(asked: Asked) -> int:
     """Two, since sums are cut there; one where oneDNN has no AVX-512, whose strided 1 x 1 convolutions race on two."""
     lesser = asked.cpu or live_layers.ONEDNN == "AVX2"
     return 1 if lesser and asked.engine in ("onednn", "x86") else 2
-
-
-def capability(asked: Asked) -> str:
-    """The highest there is."""
-    return asked.cpu or CAPABILITY
 
 
 def counted(elements: int, differing: int) -> None:
@@ -70,7 +40,7 @@ def all_equal(found: tuple[int, int, Any], least: int, *what: object) -> None:
 def test_every_layer(name: str, how: str, asked: Asked) -> None:
     """Given the same inputs and from the start, on two threads where that is the same twice; and what is returned."""
     model = (network_models.compared, name, how, 64, 3)
-    found, same, same_strides = ask(capability(asked), *model, **asked._asdict(), threads=threads_of(asked))
+    found, same, same_strides = ask(asked.capability, *model, **asked._asdict(), threads=threads_of(asked))
     assert len(found) > 12 and same and same_strides
     for row in found:
         counted(row.elements, row.from_start)
@@ -91,7 +61,7 @@ def test_lower_capabilities() -> None:
 def test_operators(asked: Asked) -> None:
     """Small models, one for each operator that a network may hold."""
     names = list(network_models.operators())
-    found = ask(capability(asked), network_models.compare_operators, names, **asked._asdict())
+    found = ask(asked.capability, network_models.compare_operators, names, **asked._asdict())
     refused = {name for name, answer in found.items() if isinstance(answer, str)}
     assert refused <= ({"AdaptiveAvgPool2d", "Conv3d"} if asked.engine == "qnnpack" else set()), found
     if asked.engine == "qnnpack":
@@ -107,7 +77,7 @@ def test_random_chains(asked: Asked, rng: np.random.Generator) -> None:
     for threads in range(1, threads_of(asked) + 1):
         seed = int(rng.integers(2**31))
         for words, compared, differing, notes in ask(
-            capability(asked), network_models.random_chains, seed, 5, **asked._asdict(), threads=threads
+            asked.capability, network_models.random_chains, seed, 5, **asked._asdict(), threads=threads
         ):
             all_equal((compared, differing, notes), 500, seed, words)
 
@@ -121,7 +91,7 @@ def test_several_outputs() -> None:
 @pytest.mark.torch
 def test_by_torch_fx(asked: Asked) -> None:
     """What only its graphs hold: real numbers that are moved, and packed weights."""
-    found, operators = ask(capability(asked), network_models.by_torch_fx, **asked._asdict())
+    found, operators = ask(asked.capability, network_models.by_torch_fx, **asked._asdict())
     for answer in found:
         all_equal(answer, 1000)
     assert {"chunk", "item", "conv2d_relu", "linear"} <= set(operators) and operators.count("dequantize") == 3
@@ -145,7 +115,7 @@ print(net)
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_saved_and_run_without_torch(name: str, tmp_path: Path) -> None:
     """In an interpreter where torch cannot be imported: the same integers in each layer, and PyTorch's output."""
-    data, printed, images, theirs, expected = ask(CAPABILITY, network_models.saved, name, "quantize", engine="x86")
+    data, printed, images, theirs, expected = ask(HIGHEST, network_models.saved, name, "quantize", engine="x86")
     (tmp_path / "net.npz").write_bytes(data)
     np.save(tmp_path / "x.npy", images)
     done = subprocess.run(
