@@ -123,7 +123,7 @@ BESIDE = ("fbgemm/contiguous/3", "fbgemm/contiguous/128")
 QNNPACK = ("qnnpack/channels_last/3", "qnnpack/channels_last/128")
 HARD = ("hard/channels_last/128",)
 BOARD = ("board/contiguous/2",)
-right_largest, right_counts, right_adaptive = pooling._largest, pooling._counts, pooling._adaptive
+right_largest, right_counts, right_adaptive = pooling._largest, pooling._counts, pooling.adaptive_spans
 
 
 def mutants() -> list[tuple[Source, tuple[str, ...], str, Any]]:
@@ -164,7 +164,7 @@ def of_averages() -> list[tuple[tuple[str, ...], str, Any]]:
         (BOARD, "inverse_of_sides", lambda kh, kw: rounding.reciprocal(np.multiply.outer(kh, kw))),
         (BESIDE, "_counts", lambda span, length, margin: right_counts(span, length, 0)),
         (BESIDE, "_counts", lambda span, length, margin: right_counts(span, length, 1)),
-        (ODD, "_adaptive", lambda length, out: pooling._regular(out, -(-length // out), length // out, 0)),
+        (ODD, "adaptive_spans", lambda length, out: pooling.regular_spans(out, -(-length // out), length // out, 0)),
         (("large/contiguous/16777217",), "inverse_in_double", rounding.reciprocal),
         (("large/channels_last/16777217",), "inverse_of_count", concatenate.inverse_in_double),
         (QNNPACK, "inverse_of_scales", lambda scale, n: rounding.reciprocal(n)),

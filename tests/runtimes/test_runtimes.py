@@ -42,7 +42,7 @@ MUTANTS = (
         "np.where(total > 0, (total + n // 2) // n, -((n // 2 - total) // n))",
         "(total + n // 2) // n",
     ),
-    ("litert", "requantize_linear", "half_away(acc * real)", "np.rint(acc * real)"),
+    ("litert", "requantize_linear", 'rounded(np.asarray(acc * real), "away")', "np.rint(acc * real)"),
     (
         "litert",
         "requantize_conv",
@@ -113,3 +113,11 @@ def test_the_compute_library_rounds_in_steps_of_1_in_2048():
     steps = (acc + 5000) * (0.02 * 0.005 / 0.03) + 60
     assert np.abs(codes - np.clip(np.rint(steps), 0, 255)).max() <= 1
     assert arm_compute.linear(acc, 0.0, 0.02, 0.005, 0.03, 60, relu=True).min() == 60
+
+
+def test_what_is_just_below_a_half_is_no_tie():
+    """49 * (1 / 98) in float64: C's round gives 0, and so did ai-edge-litert 2.3.0; with 0.5 added first it is 1."""
+    acc = np.array([49, -49, 147, 48, 50, 0, 98], np.int32)
+    assert 49 * (1 / 98) < 0.5 and np.trunc(49 * (1 / 98) + 0.5) == 1
+    codes = litert.requantize(acc, 1.0, 1.0, (98.0, 0), kernel="reference", operator="fully_connected")
+    assert codes.tolist() == [0, 0, 1, 0, 1, 0, 1]

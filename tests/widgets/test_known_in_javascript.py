@@ -58,6 +58,9 @@ def questions(operator, rng):
         for kind in (0, 0, 0, 1, 1, 2, 2, 2):
             p = preset(operator, rng, dtype, kind)
             yield operator, p, inputs(operator, p, rng, ROWS)
+    if operator.startswith("requantize"):  # 49 * (1 / 98) is just below a half
+        p = dict(sx=1.0, sw=1.0, bias=0.0, s=98.0, z=128, per_channel=False, relu=False)
+        yield operator, p, (np.array([49, -49, 147, 48, 50, 0, 98], np.int64),)
 
 
 @pytest.mark.parametrize("operator", known.OPERATORS)

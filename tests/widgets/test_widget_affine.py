@@ -10,7 +10,7 @@ from qlearn.machine.releases import ZERO_POINT_FIRST
 from qlearn.widgets import Grid
 from qlearn.widgets.base import RELEASES, module
 
-SOURCE = module("arithmetic.js", "kit.js", "affine.js").replace("export default", "globalThis.grid =")
+SOURCE = module("affine.js").replace("export default", "globalThis.grid =")
 NAMES = """{ DTYPES, RELEASES, clamp, codeAt, dequantize, fma32, nextafter32, nextafter64, quantize, releaseLike,
     rint, unclamped213 }"""
 

@@ -13,9 +13,7 @@ from qlearn import Machine, QTensor, recordings
 from qlearn.widgets import SlidingWindow
 from qlearn.widgets.base import module
 
-SOURCE = module("arithmetic.js", "layers.js", "kit.js", "conv.js").replace(
-    "export default", "globalThis.slidingWindow ="
-)
+SOURCE = module("conv.js").replace("export default", "globalThis.slidingWindow =")
 NAMES = "positions, windowAt, accumulate, outputs, libraryOf, LIBRARIES, sentence"
 CHOICES = ("stride", "dilation", "padding")
 OUTPUTS = """([layer, cases]) => cases.map(([geometry, library, relu, fill]) =>

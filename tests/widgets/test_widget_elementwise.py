@@ -16,8 +16,7 @@ from qlearn.widgets.base import RELEASES, module
 from qlearn.widgets.elementwise import FORMULAS, PRESETS, TABLES, recorded_sums
 from strategies import EXTREME, TIE_RICH
 
-SHARED = ("arithmetic.js", "kit.js", "adding.js")
-TABLE = module(*SHARED, "elementwise.js").replace("export default", "globalThis.widget =")
+TABLE = module("elementwise.js").replace("export default", "globalThis.widget =")
 TEXT = """(table) => btoa(Array.from(table, (code) => String.fromCharCode(code)).join(""))"""
 TABLES_OF = f"""([presets, release]) => presets.map(([[s1, z1], [s2, z2], [s, z]]) =>
     [...PATHS[release], ...FORMULAS].map(({{ make }}) => {{

@@ -14,7 +14,7 @@ from known_inputs import inputs, preset
 from qlearn import Machine
 from qlearn.runtimes import known
 from qlearn.widgets import Finder
-from qlearn.widgets.base import module, with_imports
+from qlearn.widgets.base import module
 from qlearn.widgets.finder_torch import row_of
 
 
@@ -485,7 +485,7 @@ def test_every_operator_is_drawn_and_fits_a_phone(opened, operator):
 def test_a_running_pytorch_is_shown_beside(browser):
     """It is asked when the typing rests; what no lane gives is told."""
     page = browser.new_page()
-    source = module(*with_imports("finder.js")).replace("export default", "globalThis.finder =")
+    source = module("finder.js").replace("export default", "globalThis.finder =")
     page.add_script_tag(content=source, type="module")
     page.wait_for_function("globalThis.finder")
     show_widget(page, Finder(yours=96.0), "finder")

@@ -27,7 +27,7 @@ const answer = (layers) => layers.map(({ first, low, high }) => {
     }));
     return { R, least, lines };
 });"""
-SOURCE = module("arithmetic.js", "kit.js", "integers.js").replace("export default", "globalThis.line_widget =")
+SOURCE = module("integers.js").replace("export default", "globalThis.line_widget =")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from qlearn.widgets.base import module
 from qlearn.widgets.linear import LANES, NAMES, REACH, WEIGHTS, inputs
 from strategies import EXTREME, TIE_RICH
 
-SOURCE = module("arithmetic.js", "layers.js", "kit.js", "linear.js").replace("export default", "globalThis.widget =")
+SOURCE = module("linear.js").replace("export default", "globalThis.widget =")
 NEEDED = (
     "{ LANES, fbgemm, qnnpack, onednnVnni, onednnAvx2, onPaper, thresholds, codeAt, run, partings, nextOf, recordings,"
     " sentence, inflate }"

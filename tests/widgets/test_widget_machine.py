@@ -11,7 +11,7 @@ from qlearn.machine.releases import ZERO_POINT_FIRST, release_of
 from qlearn.widgets import TwoPaths
 from qlearn.widgets.base import RELEASES, module
 
-SOURCE = module("arithmetic.js", "kit.js", "adding.js", "machine.js").replace("export default", "globalThis.twoPaths =")
+SOURCE = module("machine.js").replace("export default", "globalThis.twoPaths =")
 NAMES = "pathsOf, placeOf, positionOf, pixelsOf, stepsOfSum, chunksOf, tailsRecorded, sentence, rowsOf"
 RECORDED = [name.lower() for name in CAPABILITIES]
 

@@ -13,7 +13,7 @@ from qlearn.widgets import Domino, drawn
 from qlearn.widgets.base import module
 from qlearn.widgets.network import NAMES, NETWORKS, SCALES, flawed, network
 
-SOURCE = module("arithmetic.js", "kit.js", "network.js").replace("export default", "globalThis.domino =")
+SOURCE = module("network.js").replace("export default", "globalThis.domino =")
 EXPORTS = "recorded, nextShown, heightOf, lean, sentence"
 KINDS = [(name, scales) for name in NETWORKS.values() for scales in SCALES]
 

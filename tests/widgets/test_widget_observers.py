@@ -9,7 +9,7 @@ from qlearn.widgets import Range
 from qlearn.widgets.base import module
 from qlearn.widgets.observers import GRIDS
 
-SOURCE = module("arithmetic.js", "kit.js", "observers.js").replace("export default", "globalThis.range =")
+SOURCE = module("observers.js").replace("export default", "globalThis.range =")
 COSTS = """([x, grid, lows, highs]) => lows.map((a) => highs.map((b) => {
     const { scale, zeroPoint, total } = cost(x, a, b, GRIDS[grid]);
     return [scale, zeroPoint, total];

@@ -17,7 +17,7 @@ from qlearn.widgets import Product
 from qlearn.widgets.base import module
 from qlearn.widgets.product import on_paper, recorded_products
 
-SOURCE = module("arithmetic.js", "kit.js", "product.js").replace("export default", "globalThis.product_widget =")
+SOURCE = module("product.js").replace("export default", "globalThis.product_widget =")
 NAMES = "FORMULAS, PAPER, fixedPoint, nextParting, product, productTable, restored"
 TEXT = """(codes) => btoa(Array.from(codes, (code) => String.fromCharCode(code)).join(""))"""
 TABLES = f"""(presets) => presets.map(([[s1, z1], [s2, z2], [s, z]]) => FORMULAS.map(({{ make }}) => {{

@@ -9,7 +9,7 @@ from qlearn.machine.releases import ZERO_POINT_FIRST, release_of
 from qlearn.widgets import Tie
 from qlearn.widgets.base import RELEASES, module
 
-SOURCE = module("arithmetic.js", "kit.js", "rounding.js").replace("export default", "globalThis.tie =")
+SOURCE = module("rounding.js").replace("export default", "globalThis.tie =")
 CODES = """([x, s, z]) => FORMULAS.map((f) => x.map((v) => apply(f, v, s, z).code))"""
 SCHEMES = ("tensor", "channel")
 

@@ -11,7 +11,7 @@ from qlearn.widgets import Weave
 from qlearn.widgets.base import module
 from qlearn.widgets.weave import recorded_sums
 
-SOURCE = module("arithmetic.js", "kit.js", "adding.js", "weave.js").replace("export default", "globalThis.weave =")
+SOURCE = module("weave.js").replace("export default", "globalThis.weave =")
 BAND = {"rows": [72, 96], "columns": [64, 128]}
 AT = """async (pairs) => {
     const found = [];

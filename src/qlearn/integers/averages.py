@@ -15,7 +15,7 @@ import numpy.typing as npt
 from qlearn.codes.affine import QTensor
 from qlearn.integers import pools
 from qlearn.integers.accumulators import Codes
-from qlearn.layers.pooling import EIGHT, VECTOR, _adaptive, _regular
+from qlearn.layers.pooling import EIGHT, VECTOR, adaptive_spans, geometry, regular_spans
 from qlearn.machine.layout import dense_strides, has_strides, is_channels_last
 from qlearn.machine.machine import BODY, TAIL, Machine
 
@@ -39,13 +39,13 @@ def of_pool(op: str, x: QTensor, codes: Codes, out: QTensor, settings: Mapping[s
         NotImplementedError: a window that sees padding alone.
     """
     adaptive, lengths, sizes = op == "adaptive_avg_pool2d", x.shape[-2:], out.shape[-2:]
-    margins = (0, 0)
+    margins: tuple[int, ...] = (0, 0)
     if adaptive:
-        spans = [_adaptive(*where) for where in zip(lengths, sizes, strict=True)]
+        spans = [adaptive_spans(*where) for where in zip(lengths, sizes, strict=True)]
     else:
-        kernel, padding = two(settings["kernel_size"]), two(settings.get("padding") or 0)
-        stride = two(settings.get("stride") or kernel)
-        spans = [_regular(*where) for where in zip(sizes, kernel, stride, padding, strict=True)]
+        where = settings["kernel_size"], settings.get("stride"), settings.get("padding", 0)
+        kernel, stride, padding, _ = geometry(x, *where, 1)
+        spans = [regular_spans(*where) for where in zip(sizes, kernel, stride, padding, strict=True)]
         if settings.get("count_include_pad", True):
             margins = padding
     windows = [np.clip(span, 0, n) for span, n in zip(spans, lengths, strict=True)]
@@ -106,8 +106,3 @@ def of_mean(x: QTensor, codes: Codes, out: QTensor, settings: Mapping[str, Any],
 def counts(window: Ints) -> Ints:
     """How many indices each window has."""
     return np.asarray(window[:, 1] - window[:, 0])
-
-
-def two(value: Any) -> tuple[int, int]:
-    """One number for the height, one for the width."""
-    return (int(value), int(value)) if isinstance(value, (int, np.integer)) else (int(value[0]), int(value[-1]))

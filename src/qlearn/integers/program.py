@@ -26,13 +26,13 @@ from qlearn.integers.certificate import Unproven
 from qlearn.integers.forms import Steps
 from qlearn.integers.pieces import Arrays, Average, Codes, Layer, Piece
 from qlearn.integers.reading import Reader
+from qlearn.network.files import Path, about_of, savez
 from qlearn.network.network import Network
 from qlearn.network.step import names_in
 
 __all__ = ["Certificate", "Program", "Proof", "Report"]
 
 FORMAT = 1
-Path = str | PathLike[str] | io.BufferedIOBase
 
 
 class Certificate(NamedTuple):
@@ -316,11 +316,7 @@ class Program:
         self.net.save(network)
         arrays = {f"{piece.name}/{key}": array for piece in self.pieces for key, array in piece.arrays().items()}
         arrays |= {"program": np.array(json.dumps(about)), "network": np.frombuffer(network.getvalue(), np.uint8)}
-        if isinstance(path, (str, PathLike)):
-            with open(path, "wb") as file:  # np.savez would append ".npz" to the name
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-        else:
-            np.savez(path, **arrays)  # type: ignore[arg-type]
+        savez(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Program:
@@ -330,11 +326,7 @@ class Program:
             ValueError: it is no such file, or one of a newer qlearn.
         """
         with np.load(path, allow_pickle=False) as file:
-            if "program" not in file:
-                raise ValueError(f"path must be a file that Program.save wrote, got one with {', '.join(file.files)}")
-            about = json.loads(str(file["program"]))
-            if about["format"] > FORMAT:
-                raise ValueError(f"path is of format {about['format']}; this qlearn reads up to format {FORMAT}")
+            about = about_of(file, "program", "Program", FORMAT)
             net = Network.load(io.BytesIO(file["network"].tobytes()))
             forms: dict[str, Arrays] = {step.name: {} for step in net.steps}
             for name in file.files:

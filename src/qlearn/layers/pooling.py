@@ -23,7 +23,17 @@ from qlearn.machine.layout import dense_strides, is_channels_last, laid_out, lik
 from qlearn.machine.machine import Machine
 from qlearn.machine.releases import PADDING_OF_THE_UNDILATED
 
-__all__ = ["adaptive_avg_pool2d", "as_written", "avg_pool2d", "max_pool1d", "max_pool2d", "vectors_first"]
+__all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_spans",
+    "as_written",
+    "avg_pool2d",
+    "geometry",
+    "max_pool1d",
+    "max_pool2d",
+    "regular_spans",
+    "vectors_first",
+]
 
 Codes = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -71,7 +81,7 @@ def max_pool2d(
             of its range; windows that fit nowhere; a kernel of one pixel on qnnpack.
     """
     machine = Machine.of(machine)
-    kernel, step, pad, spread = _geometry(x, kernel_size, stride, padding, dilation)
+    kernel, step, pad, spread = geometry(x, kernel_size, stride, padding, dilation)
     qnnpack = _on_qnnpack(x, machine) and not ceil_mode
     for k, p, d in zip(kernel, pad, spread, strict=True):
         dilated = qnnpack and not machine.has(PADDING_OF_THE_UNDILATED)
@@ -162,13 +172,13 @@ def avg_pool2d(
             scale that is no normal float32.
     """
     machine = Machine.of(machine)
-    kernel, step, pad, _ = _geometry(x, kernel_size, stride, padding, 1)
+    kernel, step, pad, _ = geometry(x, kernel_size, stride, padding, 1)
     for k, p in zip(kernel, pad, strict=True):
         if p > k // 2:
             raise ValueError(f"padding must be at most {k // 2}, half of the kernel, got {padding}")
     qnnpack = _on_qnnpack(x, machine) and not ceil_mode
     shape = _out_shape(x, kernel, step, pad, (1, 1), ceil_mode, least=1 if qnnpack else 0)
-    spans = [_regular(*where) for where in zip(shape[-2:], kernel, step, pad, strict=True)]
+    spans = [regular_spans(*where) for where in zip(shape[-2:], kernel, step, pad, strict=True)]
     if qnnpack:
         return _qnnpack_average(x, spans, kernel)
     if divisor_override is None:
@@ -217,8 +227,8 @@ def adaptive_avg_pool2d(x: QTensor, output_size: Lengths, *, machine: Machine | 
     within = x.shape[-2:]
     kernel = tuple(n // m for n, m in zip(within, size, strict=True))
     if _on_qnnpack(x, machine) and within != size and all(n % m == 0 for n, m in zip(within, size, strict=True)):
-        return _qnnpack_average(x, [_regular(m, k, k, 0) for m, k in zip(size, kernel, strict=True)], kernel)
-    spans = [_adaptive(n, m) for n, m in zip(within, size, strict=True)]
+        return _qnnpack_average(x, [regular_spans(m, k, k, 0) for m, k in zip(size, kernel, strict=True)], kernel)
+    spans = [adaptive_spans(n, m) for n, m in zip(within, size, strict=True)]
     kh, kw = (_counts(span, n, 0) for span, n in zip(spans, within, strict=True))
     if not is_channels_last(x.int_repr()):
         s = _sums(x.int_repr(), spans).astype(np.float32)  # of the codes
@@ -281,12 +291,12 @@ def _qnnpack_average(x: QTensor, spans: list[Ints], kernel: tuple[int, ...]) -> 
 # last; both may lie outside of the axis.
 
 
-def _regular(out: int, kernel: int, stride: int, padding: int) -> Ints:
+def regular_spans(out: int, kernel: int, stride: int, padding: int) -> Ints:
     """The spans of windows that lie a stride apart."""
     return np.asarray(np.arange(out)[:, None] * stride - padding + [0, kernel])
 
 
-def _adaptive(length: int, out: int) -> Ints:
+def adaptive_spans(length: int, out: int) -> Ints:
     """The spans of windows that cover an axis: floor and ceil of quotients in float32."""
     first = np.arange(out) * length
     edges = [np.floor(first.astype(np.float32) / np.float32(out)),
@@ -407,7 +417,8 @@ def _check_image(x: QTensor) -> None:
         raise ValueError(f"x must not be empty, but for its batch, got shape {x.shape}")
 
 
-def _geometry(x: QTensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> tuple[Sides, ...]:
+def geometry(x: QTensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> tuple[Sides, ...]:
+    """Kernel, stride, padding and dilation of an image's windows, each for height and width; or an error."""
     _check_image(x)
     kernel = lengths("kernel_size", kernel_size, 2, 1)
     step = kernel if stride is None else lengths("stride", stride, 2, 1)

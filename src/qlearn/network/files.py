@@ -16,7 +16,7 @@ from qlearn.codes.affine import QTensor
 from qlearn.machine.machine import Machine
 from qlearn.network.step import Ref, Step
 
-__all__ = ["Program", "load", "save"]
+__all__ = ["Path", "Program", "about_of", "load", "save", "savez"]
 
 FORMAT = 1
 
@@ -42,7 +42,19 @@ def save(path: Path, program: Program) -> None:
         "steps": [_step_to_json(step, arrays) for step in program.steps],
         "output": _to_json(program.output, "", arrays),
     }
-    arrays["network"] = np.array(json.dumps(about))
+    savez(path, arrays | {"network": np.array(json.dumps(about))})
+
+
+def load(path: Path) -> Program:
+    """See ``Network.load``."""
+    with np.load(path, allow_pickle=False) as file:
+        about = about_of(file, "network", "Network", FORMAT)
+        steps = [_step_from_json(step, file) for step in about["steps"]]
+        return Program(steps, about["inputs"], _from_json(about["output"], file), Machine(**about["machine"]))
+
+
+def savez(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays to one .npz file, of exactly that name."""
     if isinstance(path, (str, PathLike)):
         with open(path, "wb") as file:  # np.savez would append ".npz" to the name
             np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -50,16 +62,18 @@ def save(path: Path, program: Program) -> None:
         np.savez(path, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: Path) -> Program:
-    """See ``Network.load``."""
-    with np.load(path, allow_pickle=False) as file:
-        if "network" not in file:
-            raise ValueError(f"path must be a file that Network.save wrote, got one with {', '.join(file.files)}")
-        about = json.loads(str(file["network"]))
-        if about["format"] > FORMAT:
-            raise ValueError(f"path is of format {about['format']}; this qlearn reads up to format {FORMAT}")
-        steps = [_step_from_json(step, file) for step in about["steps"]]
-        return Program(steps, about["inputs"], _from_json(about["output"], file), Machine(**about["machine"]))
+def about_of(file: Any, key: str, kind: str, newest: int) -> dict[str, Any]:
+    """What the JSON under a key of an .npz file says of the rest.
+
+    Raises:
+        ValueError: there is none, so that no ``save`` of that kind wrote the file; or it is of a newer format.
+    """
+    if key not in file:
+        raise ValueError(f"path must be a file that {kind}.save wrote, got one with {', '.join(file.files)}")
+    about: dict[str, Any] = json.loads(str(file[key]))
+    if about["format"] > newest:
+        raise ValueError(f"path is of format {about['format']}; this qlearn reads up to format {newest}")
+    return about
 
 
 def _step_to_json(step: Step, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qlearn.network.arithmetic import rounded
 from qlearn.runtimes import portable
 
 __all__ = [
@@ -60,7 +61,7 @@ def quantize(x: Floats, scale: float, zero_point: int, *, kernel: str) -> Codes:
         if kernel == "xnnpack":
             most = np.fmin(v, np.float32(127 - zero_point))
             return _int8(np.rint(np.maximum(most, np.float32(-128 - zero_point))) + zero_point)
-        whole = half_away(v) if kernel == "reference" else np.rint(v).astype(np.float64)
+        whole = (rounded(v, "away") if kernel == "reference" else np.rint(v)).astype(np.float64)
         held = np.where((whole >= -(2.0**31)) & (whole < 2.0**31), whole, -(2.0**31)).astype(np.int64)
         return _int8((held + zero_point).astype(np.int32))
 
@@ -185,7 +186,7 @@ def requantize(
             real = np.float64(x * w) / np.float64(out)
         whole = ruy(acc.astype(np.int64), *multiplier_of(real))
     elif operator == "fully_connected":
-        whole = half_away(acc * real).astype(np.int64)
+        whole = rounded(np.asarray(acc * real), "away").astype(np.int64)
     else:
         whole = double(acc.astype(np.int64), *multiplier_of(real))
     return _int8(whole + z, z if relu else -128)
@@ -319,12 +320,6 @@ def high_16(a: Ints, q: int) -> Ints:
 def _of_16_bits(real: Any) -> tuple[int, int]:
     q, exponent = multiplier_of(np.float64(real))
     return min((q + 2**15) >> 16, 2**15 - 1), exponent
-
-
-def half_away(v: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Whole numbers, ties away from zero, float64."""
-    wide = np.asarray(v, np.float64)
-    return np.trunc(wide + np.copysign(0.5, wide))
 
 
 def _int16(x: Ints) -> Ints:

@@ -18,7 +18,7 @@ class Grid(Widget):
     float32 that becomes k or more, which settles the code of every value between them.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "affine.js")
+    _esm = module("affine.js")
     x = traitlets.Float(0.693).tag(sync=True)
     scale = traitlets.Int(4).tag(sync=True)
     zero_point = traitlets.Int(3).tag(sync=True)

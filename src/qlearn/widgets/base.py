@@ -28,15 +28,16 @@ def read(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def module(*names: str) -> str:
-    """Join JavaScript files into one module, since a page gives a widget's code as a single text.
+IMPORT = r'^import \{[^}]*\} from "\./([^"]+)";\n'
+
+
+def module(name: str) -> str:
+    """Join a JavaScript file and all that it imports, since a page gives a widget's code as a single text.
 
     The files are modules themselves (so that tests import them as they are); ``import`` lines between them and the
     ``export`` in front of a declaration go. What a file does not export stays its own, but for the last one's.
     """
-    *shared, last = (
-        re.sub(r'^import \{[^}]*\} from "\./[^"]+";\n', "", read(name), flags=re.MULTILINE) for name in names
-    )
+    *shared, last = (re.sub(IMPORT, "", read(one), flags=re.MULTILINE) for one in with_imports(name))
     return "\n".join(re.sub(EXPORT, r"\1", text, flags=re.MULTILINE) for text in (*map(_scope, shared), last))
 
 
@@ -51,9 +52,9 @@ def _scope(text: str) -> str:
 
 
 def with_imports(name: str) -> tuple[str, ...]:
-    """A file and all that it imports, each after those that it needs: what ``module`` joins."""
+    """A file and all that it imports, each after those that it needs."""
     found: dict[str, None] = {}
-    for needed in re.findall(r'^import \{[^}]*\} from "\./([^"]+)";$', read(name), flags=re.MULTILINE):
+    for needed in re.findall(IMPORT, read(name), flags=re.MULTILINE):
         found |= dict.fromkeys(with_imports(needed))
     return *found, name
 

@@ -20,7 +20,7 @@ class SlidingWindow(Widget):
     are PyTorch's integers of every combination.
     """
 
-    _esm = module("arithmetic.js", "layers.js", "kit.js", "conv.js")
+    _esm = module("conv.js")
     engine = traitlets.Int(0).tag(sync=True)
     kernel = traitlets.Int(0).tag(sync=True)
     stride = traitlets.Int(0).tag(sync=True)

@@ -1,6 +1,6 @@
 import { addSteps, additionTable, clamp, RELEASE_NAMES, RELEASES, releaseLike } from "./arithmetic.js";
 import { FORMULAS, parting, PATHS, STEPS } from "./adding.js";
-import { arrows, asker, comparison, drag, followTheme, followWidth, frame, hover, html, inflate, integer, legend, number, oncePerFrame, picker, picture, setter, sketch, slider } from "./kit.js";
+import { arrows, asker, atRest, comparison, drag, followTheme, followWidth, frame, hover, html, inflate, integer, legend, number, oncePerFrame, picker, picture, setter, sketch, slider } from "./kit.js";
 
 const CELLS = 65536;
 const LEFT = 26; // room for the axes' names
@@ -235,19 +235,18 @@ async function render({ model, el }) {
     const running = live ? runningWords(live, path, (itsPath) => addSteps(itsPath.make(p), q1, q2)[6]) : "";
     words.textContent = `${count} For codes ${q1} and ${q2} ${here}.${running}`;
   });
-  let rest = 0;
   const ask = asker(model, (answer) => { live = answer; show(); });
+  const asking = atRest(200, () => ask({ codes: [model.get("q1"), model.get("q2")], preset: presets[model.get("preset")] }));
   const changed = () => {
     live = null;
     show();
-    clearTimeout(rest); // a running PyTorch is asked when the pointer rests
-    rest = setTimeout(() => ask({ codes: [model.get("q1"), model.get("q2")], preset: presets[model.get("preset")] }), 200);
+    asking.ask();
   };
   for (const name of ["preset", "release", "path", "formula", "q1", "q2"]) model.on(`change:${name}`, changed);
   changed();
   const ends = [followWidth(el, show), followTheme(() => { painted = ""; palette = null; show(); })];
   document.fonts?.ready.then(show);
-  return () => { clearTimeout(rest); ends.forEach((end) => end()); };
+  return () => { asking.end(); ends.forEach((end) => end()); };
 }
 
 // What the running PyTorch says on this path, if it has it: it has one of the two bodies. `codeOf` says what a path gives.

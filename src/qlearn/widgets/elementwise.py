@@ -37,7 +37,7 @@ class AdditionTable(Widget):
     formulas; ``q1`` and ``q2`` are the codes that are looked at.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "adding.js", "elementwise.js")
+    _esm = module("elementwise.js")
     preset = traitlets.Int(3).tag(sync=True)
     path = traitlets.Int(0).tag(sync=True)
     release = release_trait()

@@ -1,13 +1,13 @@
-import { asker, become, choice, comparison, followWidth, html, integer, many, oncePerFrame, part, sayAll, uniqueId } from "./kit.js";
+import { asker, atRest, become, choice, comparison, followWidth, html, integer, many, oncePerFrame, part, sayAll, uniqueId } from "./kit.js";
 import { laneChoice, onPaper, partedWords, stepsTable, whoseTable } from "./finder_answers.js";
 import { numbersForm } from "./finder_form.js";
 import { manyBox } from "./finder_many.js";
 import { neighbourhood } from "./finder_neighbours.js";
 import { rangeOf, shortest } from "./finder_numbers.js";
-import { copy, later } from "./finder_rest.js";
+import { copy } from "./finder_rest.js";
 import { rowOfCodes } from "./finder_row.js";
 import { completed, fieldsOf, isTyped, linkOf, paramsHold, stateOf, textOf, textsOf, understood } from "./finder_state.js";
-import { finding, nearly, nearTie, same, verdict, verdictOfMany, wordsOf } from "./finder_words.js";
+import { finding, nearly, nearTie, same, verdict, verdictOfMany } from "./finder_words.js";
 import { arithmetics, OPERATORS, recipe } from "./known.js";
 
 // Find my wrong integer: an operator's numbers go in; PyTorch's integers, every number on the way, and whose arithmetic gives
@@ -97,7 +97,7 @@ function render({ model, el }) {
 
   // ---- what to take along ----
   const told = html("span", { class: "ql-find-told", role: "status" });
-  const silence = later(2500, () => { told.textContent = ""; });
+  const silence = atRest(2500, () => { told.textContent = ""; });
   const tell = (words) => { told.textContent = words; silence.ask(); };
   const pytorchs = () => lanes.find(({ key }) => key === left.key());
   const beside = () => lanes.find(({ key }) => key === right.key());
@@ -203,11 +203,11 @@ function render({ model, el }) {
   const show = oncePerFrame(draw);
 
   // ---- what follows a change ----
-  const compareAgain = later(250, () => box.compare());
+  const compareAgain = atRest(250, () => box.compare());
   const ask = asker(model, (answer) => { live = answer; show(); });
-  const asking = later(300, () => ask({ operator: operator(), values: model.get("values") }));
+  const asking = atRest(300, () => ask({ operator: operator(), values: model.get("values") }));
   let touched = false; // the address is left alone until the reader has changed something
-  const remember = later(400, () => {
+  const remember = atRest(400, () => {
     voice.textContent = headline.hidden ? "" : `${headline.textContent} ${note.textContent}`;
     if (inPage && touched) history.replaceState(history.state, "", fragment());
   });

@@ -7,7 +7,7 @@ from typing import Any
 import traitlets
 
 from qlearn.runtimes import known
-from qlearn.widgets.base import Widget, module, with_imports
+from qlearn.widgets.base import Widget, module
 from qlearn.widgets.finder_torch import numbers
 
 
@@ -19,7 +19,7 @@ class Finder(Widget):
     ``many`` the page takes columns of numbers in place of one; with ``bits`` it shows each number's bits.
     """
 
-    _esm = module(*with_imports("finder.js"))
+    _esm = module("finder.js")
     operator = traitlets.Enum(tuple(known.OPERATORS), "add").tag(sync=True)
     values = traitlets.Dict().tag(sync=True)
     yours = traitlets.Float(None, allow_none=True).tag(sync=True)

@@ -1,4 +1,4 @@
-import { html, many, uniqueId } from "./kit.js";
+import { atRest, html, many, uniqueId } from "./kit.js";
 import { placed } from "./finder_rows.js";
 import { OPERATORS } from "./known.js";
 
@@ -19,17 +19,18 @@ function started(source, heard) {
 // `source()` is the widget's JavaScript; `asked()` the operator with its valid parameters { operator, p, dtype }, or null;
 // `compared(result)` hears { rows, found }, or null when there is none; `row({ at, inputs, yours })` hears a row.
 export function manyBox({ source, asked, compared, row, yoursLabel = "yours" }) {
-  let [running, id, reading, table, places, rest] = [null, 0, null, null, null, 0];
+  let [running, id, reading, table, places] = [null, 0, null, null, null];
   const post = (message, transfer = []) => {
     running ??= started(source(), hear);
     id += 1;
     running.worker.postMessage({ id, ...message }, transfer);
   };
 
+  const typed = atRest(250, () => readText(text.value));
   const field = uniqueId("rows");
   const text = html("textarea", {
     id: field, rows: 4, spellcheck: "false", autocomplete: "off", class: "ql-find-text",
-    oninput: () => { clearTimeout(rest); rest = setTimeout(() => readText(text.value), 250); },
+    oninput: () => typed.ask(),
     onpaste: (event) => {
       const pasted = event.clipboardData?.getData("text/plain") ?? "";
       if (pasted.length <= LONG) return;
@@ -78,9 +79,9 @@ export function manyBox({ source, asked, compared, row, yoursLabel = "yours" }) 
     say("Reading …");
     post({ kind: "read", files }, files.map(({ bytes }) => bytes.buffer));
   }
-  const readText = (typed) => {
-    if (typed.trim() === "") { forget(); say(""); return; }
-    read("The pasted text", [{ name: "The text", bytes: new TextEncoder().encode(typed) }]);
+  const readText = (pasted) => {
+    if (pasted.trim() === "") { forget(); say(""); return; }
+    read("The pasted text", [{ name: "The text", bytes: new TextEncoder().encode(pasted) }]);
   };
   async function readFiles(files) {
     if (files.length === 0) return;
@@ -161,6 +162,6 @@ export function manyBox({ source, asked, compared, row, yoursLabel = "yours" }) 
     ask: (key, after, step) => { if (running && table) running.worker.postMessage({ id, kind: "row", key, after, step }); },
     remind: () => say("A link holds the scales and zero points, and no rows: paste or choose them again."),
     clear: () => { text.value = ""; forget(); say(""); progress.hidden = true; },
-    end: () => { clearTimeout(rest); running?.end(); },
+    end: () => { typed.end(); running?.end(); },
   };
 }

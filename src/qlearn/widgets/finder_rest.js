@@ -19,10 +19,3 @@ export async function copy(text) {
     return done;
   }
 }
-
-// Does once what is asked of it, so many milliseconds after the last call.
-export function later(milliseconds, act) {
-  let waiting = 0;
-  const ask = (...about) => { clearTimeout(waiting); waiting = setTimeout(() => act(...about), milliseconds); };
-  return { ask, end: () => clearTimeout(waiting) };
-}

@@ -1,4 +1,3 @@
-import { fround } from "./arithmetic.js";
 import { columnsOfFile, Malformed, sideBySide } from "./finder_files.js";
 import { rangeOf } from "./finder_numbers.js";
 import { wrongWindow } from "./finder_state.js";

@@ -1,5 +1,5 @@
 import { clamp, codeAt } from "./arithmetic.js";
-import { asker, comparison, drag, followWidth, frame, hover, html, integer, keys, legend, many, oncePerFrame, picker, picture, say, sayAll, setter, sketch, slider } from "./kit.js";
+import { asker, atRest, comparison, drag, followWidth, frame, hover, html, integer, keys, legend, many, oncePerFrame, picker, picture, say, sayAll, setter, sketch, slider } from "./kit.js";
 
 // The line (acc * M + B) >> S through the first accumulators of a layer's codes. All numbers stay below 2^53, so that a
 // float64 holds them: M * acc is at most 2^12 * 2^S for these layers, and S at most 40.
@@ -285,19 +285,18 @@ async function render({ model, el }) {
     words.textContent = sentence(known, line, judged, late, live);
   };
   const later = oncePerFrame(show);
-  let rest = 0;
   const ask = asker(model, (answer) => { live = answer.first ? answer : null; later(); });
+  const asking = atRest(200, () => ask({ layer: model.get("layer"), lane: model.get("lane") }));
   const changed = () => {
     live = null;
     later();
-    clearTimeout(rest); // a running PyTorch is asked when the choices rest
-    rest = setTimeout(() => ask({ layer: model.get("layer"), lane: model.get("lane") }), 200);
+    asking.ask();
   };
   for (const name of ["layer", "lane"]) model.on(`change:${name}`, () => { changed(); if (model.get("M") !== 0) best(); });
   for (const name of ["late", "S", "M", "B", "code"]) model.on(`change:${name}`, later);
   changed();
   const end = followWidth(el, later);
-  return () => { clearTimeout(rest); end(); };
+  return () => { asking.end(); end(); };
 }
 
 // The picture in words.

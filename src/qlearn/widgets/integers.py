@@ -34,7 +34,7 @@ class PixelLine(Widget):
     ``M`` and ``B`` are the line's; with M = 0 the best line for S is taken. ``code`` is the one that is looked at.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "integers.js")
+    _esm = module("integers.js")
     layer = traitlets.Int(0).tag(sync=True)
     lane = traitlets.Int(0).tag(sync=True)
     late = traitlets.Int(1).tag(sync=True)

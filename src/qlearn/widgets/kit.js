@@ -207,6 +207,13 @@ export function frame(el, ...parts) {
   return words;
 }
 
+// Does once what is asked of it, so many milliseconds after the last call.
+export function atRest(milliseconds, act) {
+  let waiting = 0;
+  const ask = (...about) => { clearTimeout(waiting); waiting = setTimeout(() => act(...about), milliseconds); };
+  return { ask, end: () => clearTimeout(waiting) };
+}
+
 // Ask the kernel's PyTorch, if there is one; `heard` gets its answer, unless a later question was asked meanwhile.
 export function asker(model, heard) {
   let last = 0;

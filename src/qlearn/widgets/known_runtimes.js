@@ -159,7 +159,7 @@ export function requantizeElsewhere(p, conv) {
   const TWICE = ["acc·m: rounded at 31 bits, then to an integer, ties away", "acc·m: rounded at 31 bits, then to an integer, ties up"];
   found.push(
     conv ? lane("LiteRT, reference", int8(p, `${rounded}; two roundings, ties up, then away`), chain(TWICE[0], exact, times(exact, "gemmlowp", nearest)))
-      : lane("LiteRT, reference", int8(p, `${rounded}; float64, ties away`), chain("round(acc·m), ties away", exact, (acc) => Math.trunc(acc * exact + (acc < 0 ? -0.5 : 0.5)))),
+      : lane("LiteRT, reference", int8(p, `${rounded}; float64, ties away`), chain("round(acc·m), ties away", exact, (acc) => halfAway(acc * exact))),
     lane("LiteRT, optimized", int8(p, `${rounded}; two roundings, ties up`), chain(TWICE[1], optimized, times(optimized, "ruy", nearest))),
     lane("LiteRT, XNNPACK", int8(p, `${rounded}; float32`), { constants: [b32, constant("m", "sx·sw / s", "float32", m)], then: [added, single, step("clipped", "min(v, high − z)", "float32", (v) => Math.min(v, 255 - z)), step("integer", "rint + z", "int32", (v) => rint(v) + z), clampTo(p, least)] }),
   );

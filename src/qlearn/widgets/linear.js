@@ -1,6 +1,6 @@
 import { clamp, codeAt } from "./arithmetic.js";
 import { expected, fbgemm, onednnAvx2, onednnVnni, onPaper, qnnpack, thresholds } from "./layers.js";
-import { asker, comparison, drag, followWidth, frame, hover, html, inflate, integer, keys, legend, oncePerFrame, picker, picture, say, setter, sketch, slider } from "./kit.js";
+import { asker, atRest, comparison, drag, followWidth, frame, hover, html, inflate, integer, keys, legend, oncePerFrame, picker, picture, say, setter, sketch, slider } from "./kit.js";
 
 // Paper first; the others in the order in which they are recorded.
 export const LANES = [
@@ -185,22 +185,21 @@ async function render({ model, el }) {
     table.update(rows);
     words.textContent = sentence(now, live);
   });
-  let rest = 0;
   const ask = asker(model, (answer) => { live = answer; show(); });
+  const asking = atRest(200, () => {
+    const { p, channel } = state();
+    ask({ sx: p.sx, sw: p.sw, s: p.s, z: p.z, bias: p.bias, channel });
+  });
   const changed = () => {
     live = null;
     show();
-    clearTimeout(rest); // a running PyTorch is asked when the sliders rest
-    rest = setTimeout(() => {
-      const { p, channel } = state();
-      ask({ sx: p.sx, sw: p.sw, s: p.s, z: p.z, bias: p.bias, channel });
-    }, 200);
+    asking.ask();
   };
   for (const name of ["pair", "channel", "scale", "bias", "zero_point"]) model.on(`change:${name}`, changed);
   model.on("change:acc", show);
   changed();
   const end = followWidth(el, show);
-  return () => { clearTimeout(rest); end(); };
+  return () => { asking.end(); end(); };
 }
 
 // The picture in words.

@@ -31,7 +31,7 @@ class Staircase(Widget):
     that is looked at.
     """
 
-    _esm = module("arithmetic.js", "layers.js", "kit.js", "linear.js")
+    _esm = module("linear.js")
     pair = traitlets.Int(0).tag(sync=True)
     channel = traitlets.Int(0).tag(sync=True)
     scale = traitlets.Int(3).tag(sync=True)

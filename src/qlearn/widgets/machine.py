@@ -22,7 +22,7 @@ class TwoPaths(Widget):
     every shape, format and number of threads, and both sums of each pair.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "adding.js", "machine.js")
+    _esm = module("machine.js")
     channels = traitlets.Int(1).tag(sync=True)
     side = traitlets.Int(4).tag(sync=True)
     memory_format = traitlets.Int(0).tag(sync=True)

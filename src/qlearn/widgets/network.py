@@ -121,7 +121,7 @@ class Domino(Widget):
         layer: counts along the network's layers.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "network.js")
+    _esm = module("network.js")
     scales = traitlets.Int(0).tag(sync=True)
     mistake = traitlets.Int(0).tag(sync=True)
     layer = traitlets.Int(0).tag(sync=True)

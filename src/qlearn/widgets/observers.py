@@ -28,7 +28,7 @@ class Range(Widget):
     the ranges that its observers pick, recorded.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "observers.js")
+    _esm = module("observers.js")
     sample = traitlets.Int(0).tag(sync=True)
     grid = traitlets.Int(0).tag(sync=True)
     low = traitlets.Float().tag(sync=True)

@@ -1,5 +1,5 @@
 import { clamp, dequantize, fround, nextafter32, reciprocal, rint } from "./arithmetic.js";
-import { asker, followWidth, frame, html, inflate, integer, legend, oncePerFrame, picker, picture, say, sayAll, setter, sketch, slider } from "./kit.js";
+import { asker, atRest, followWidth, frame, html, inflate, integer, legend, oncePerFrame, picker, picture, say, sayAll, setter, sketch, slider } from "./kit.js";
 
 const PAIRS = 65536;
 const away = (x) => Math.sign(x) * Math.floor(Math.abs(x) + 0.5);
@@ -211,18 +211,17 @@ async function render({ model, el }) {
     words.textContent = `c = (${q1} − ${p.z1})(${q2} − ${p.z2}) = ${sayAll(c)}, and c·m is ${off}. PyTorch gives ${right}, ${here}.${beyond}${running}`;
   };
   const later = oncePerFrame(show);
-  let rest = 0;
   const ask = asker(model, (answer) => { live = answer; later(); });
+  const asking = atRest(200, () => ask({ codes: [model.get("q1"), model.get("q2")], preset: presets[model.get("preset")] }));
   const changed = () => {
     live = null;
     later();
-    clearTimeout(rest); // a running PyTorch is asked when the sliders rest
-    rest = setTimeout(() => ask({ codes: [model.get("q1"), model.get("q2")], preset: presets[model.get("preset")] }), 200);
+    asking.ask();
   };
   for (const name of ["preset", "q1", "q2"]) model.on(`change:${name}`, changed);
   changed();
   const end = followWidth(el, later);
-  return () => { clearTimeout(rest); end(); };
+  return () => { asking.end(); end(); };
 }
 
 export default { render };

@@ -21,7 +21,7 @@ class Product(Widget):
     ``tables``.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "product.js")
+    _esm = module("product.js")
     preset = traitlets.Int(0).tag(sync=True)
     q1 = traitlets.Int(123).tag(sync=True)
     q2 = traitlets.Int(138).tag(sync=True)

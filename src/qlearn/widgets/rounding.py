@@ -22,7 +22,7 @@ class Tie(Widget):
     is "2.13". All of them are recorded for the 25 values of a case.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "rounding.js")
+    _esm = module("rounding.js")
     case = traitlets.Int(0).tag(sync=True)
     step = traitlets.Int(0).tag(sync=True)
     scheme = traitlets.Int(0).tag(sync=True)

@@ -1,6 +1,6 @@
 import { addSteps, additionTable, clamp, fround } from "./arithmetic.js";
 import { addPaper, BODY, parting } from "./adding.js";
-import { arrows, asker, become, drag, followTheme, followWidth, frame, hover, html, inflate, legend, number, oncePerFrame, picture, sayAll, setter, sketch, slider, svg } from "./kit.js";
+import { arrows, asker, atRest, become, drag, followTheme, followWidth, frame, hover, html, inflate, legend, number, oncePerFrame, picture, sayAll, setter, sketch, slider, svg } from "./kit.js";
 
 const LEFT = 42; // room for the axes' names and the codes beside them
 const TOP = 32;
@@ -166,19 +166,18 @@ async function render({ model, el }) {
     become(words, [svg("b", {}, first), svg("br"), second, running]);
   };
   const later = oncePerFrame(show);
-  let rest = 0;
   const ask = asker(model, (answer) => { live = answer; later(); });
+  const asking = atRest(200, () => ask({ codes: [model.get("q1"), model.get("q2")] }));
   const changed = () => {
     live = null;
     later();
-    clearTimeout(rest); // a running PyTorch is asked when the pointer rests
-    rest = setTimeout(() => ask({ codes: [model.get("q1"), model.get("q2")] }), 200);
+    asking.ask();
   };
   for (const name of ["q1", "q2"]) model.on(`change:${name}`, changed);
   show();
   changed();
   const ends = [followWidth(el, later), followTheme(() => { painted = ""; later(); })];
-  return () => { clearTimeout(rest); ends.forEach((end) => end()); };
+  return () => { asking.end(); ends.forEach((end) => end()); };
 }
 
 export default { render };

@@ -22,7 +22,7 @@ class Weave(Widget):
     ``sums`` packs PyTorch's recorded sums, those of the vector body of AVX2 and AVX512, the same in every release.
     """
 
-    _esm = module("arithmetic.js", "kit.js", "adding.js", "weave.js")
+    _esm = module("weave.js")
     rows = traitlets.List(traitlets.Int(), [0, 256]).tag(sync=True)
     columns = traitlets.List(traitlets.Int(), [0, 256]).tag(sync=True)
     q1 = traitlets.Int(128).tag(sync=True)
